@@ -1,0 +1,32 @@
+/**
+ * What the queue takes from outside: time and dice. Everything that waits, measures or rolls takes one of these as a
+ * parameter, so that the whole queue also runs under a simulated world.
+ */
+export interface World {
+  readonly clock: Clock;
+  /** A number in [0, 1). */
+  readonly random: () => number;
+}
+
+export interface Clock {
+  /** Milliseconds since the Unix epoch. */
+  now(): number;
+  /** Calls `run` once after `delayMs`; the returned function cancels it and may be called at any time. */
+  after(delayMs: number, run: () => void): () => void;
+}
+
+/** The longest delay that a timer of the platform keeps; a longer one would fire at once. */
+const TIMER_MS_MAX = 2 ** 31 - 1;
+
+/** The real world. Its timers do not keep the process alive: sockets and servers do. */
+export const realWorld: World = {
+  clock: {
+    now: () => Date.now(),
+    after(delayMs, run) {
+      const timer = setTimeout(run, Math.min(Math.max(0, delayMs), TIMER_MS_MAX));
+      timer.unref();
+      return () => clearTimeout(timer);
+    },
+  },
+  random: () => Math.random(),
+};

@@ -1,0 +1,196 @@
+import type { BodySink } from "../mail/content.ts";
+import type { Envelope } from "../mail/envelope.ts";
+import { QueueError } from "../mail/queue-error.ts";
+import type { Reply } from "../mail/reply.ts";
+
+/**
+ * Where the queue keeps its mail: the parent's `QueueStorage`. Every method may throw `QueueError`; what it promised
+ * before it threw still holds. Content is immutable and apart from the small state that changes.
+ *
+ * Instants are milliseconds since the epoch. Recipients are named by their index in the envelope as stored, always.
+ */
+export interface QueueStorage {
+  /**
+   * Stores all envelopes or none (P2) and returns their ids in the same order; when it resolves they survive a power
+   * cut (P1). Attempts start at 0, the first attempt is due at `timestamp`. An id that is already stored is left as it
+   * is: writing it again is a no-op. With `lease`, the new messages are leased to that holder from the start.
+   */
+  write(
+    envelopes: readonly Envelope[],
+    timestamp: number,
+    options?: WriteOptions,
+  ): Promise<readonly string[]>;
+
+  /** Opens a place for a body that should not be in memory whole; `write` takes the body it ends in without a copy. */
+  openBody(): Promise<BodySink>;
+
+  /**
+   * One settlement (P3): everything an attempt did, in one durable step. With `bounces`, those are stored in the
+   * same step (P4). Nobody pending any more: the message is removed. A `holder` that lost its lease is refused with
+   * `LostLeaseError` and nothing changes. Ends the lease. Unknown id: `NotFoundError`.
+   */
+  settle(id: string, settlement: Settlement, options?: SettleOptions): Promise<void>;
+
+  /** Sets the next attempt of one message. The parent's `set_timestamp`. */
+  setTimestamp(id: string, timestamp: number): Promise<void>;
+  /** Counts one attempt and returns the new count. The parent's `increment_attempts`. */
+  incrementAttempts(id: string): Promise<number>;
+  /** Recipients that later attempts skip. The parent's `set_recipients_delivered`, with original indexes only. */
+  setRecipientsDelivered(id: string, indexes: readonly number[]): Promise<void>;
+
+  /** Everything stored, in no particular order: the parent's `load`. Reads in pages; never the whole queue at once. */
+  load(): AsyncIterable<{ readonly timestamp: number; readonly id: string }>;
+
+  /** One message, its envelope without the recipients that are done. Unknown id: `NotFoundError`. */
+  get(id: string): Promise<StoredMessage>;
+
+  /** Forgets a message and gives its space back. Idempotent. */
+  remove(id: string): Promise<void>;
+
+  /**
+   * Leases at most `limit` messages that are due at `now`, earliest first as far as `skip` allows, until
+   * `now + ttlMs`. Nobody else sees them until they are settled, released or expired. Messages whose domain `skip`
+   * names are passed over without cost that grows with their number (P9).
+   */
+  lease(now: number, limit: number, options: LeaseOptions): Promise<readonly Lease[]>;
+  /** Extends leases that `holder` still has. */
+  renew(ids: readonly string[], holder: string, until: number): Promise<void>;
+  /** Gives leases back unsettled. Ids not leased to `holder` are ignored. */
+  release(ids: readonly string[], holder: string): Promise<void>;
+  /** When the earliest unleased, unheld message is due (possibly in the past); `null` when there is none. */
+  nextDue(): Promise<number | null>;
+
+  /** Makes everything that waits due now, in constant time however deep the queue; returns how many that were. */
+  flush(): Promise<number>;
+  /** A held message is kept and never due; releasing it makes it due now. Returns false when it already was so. */
+  setHeld(id: string, held: boolean): Promise<boolean>;
+
+  /** One page of summaries in the order of ids, which is the order of arrival. */
+  list(query: ListQuery): Promise<readonly MessageSummary[]>;
+  /** Counts, kept up to date: constant time. */
+  getInfo(): Promise<StorageInfo>;
+
+  /**
+   * News from other processes, the parent's `wait`: resolves with messages that somebody else wrote or made due.
+   * `null`: this engine has no such news, do not call again.
+   */
+  wait(signal: AbortSignal): Promise<readonly { timestamp: number; id: string }[] | null>;
+
+  /** Resolves when a small durable write works: what `/readyz` asks. Rejects with what is wrong. */
+  probe(): Promise<void>;
+
+  /** Closes after everything under way is durable. Idempotent. */
+  close(): Promise<void>;
+}
+
+export interface WriteOptions {
+  readonly ids?: readonly string[];
+  readonly lease?: { readonly holder: string; readonly until: number };
+}
+
+export interface SettleOptions {
+  /** Refuse unless this holder has the lease. Without it the settlement is an operator's, who needs none. */
+  readonly holder?: string;
+  /** Stored in the same step, due at once and unleased. */
+  readonly bounces?: readonly { readonly id: string; readonly envelope: Envelope }[];
+}
+
+/** What changes; what is absent stays as it is. */
+export interface Settlement {
+  /** The new count of completed attempts. */
+  readonly attempts?: number;
+  readonly recipients?: readonly RecipientChange[];
+  /** The next attempt. */
+  readonly due?: number;
+  /** A delay notice was sent (once in the life of a message). */
+  readonly delayNotified?: boolean;
+}
+
+export interface RecipientChange {
+  readonly index: number;
+  /** `pending` stays in the queue with the reply as its reason; the others are ends. */
+  readonly status: RecipientStatus;
+  readonly reply?: Reply;
+  /** Who said it: `mx.example[192.0.2.1]:25`. */
+  readonly relay?: string;
+}
+
+export type RecipientStatus = "pending" | "delivered" | "bounced" | "dropped";
+
+export interface StoredMessage {
+  readonly id: string;
+  /** Without the recipients that are done; each keeps its index. */
+  readonly envelope: Envelope;
+  readonly attempts: number;
+  readonly due: number;
+  readonly held: boolean;
+  readonly delayNotified: boolean;
+  /** How many recipients the envelope had when it was stored. */
+  readonly recipientCount: number;
+  /** The last thing known of each recipient that an attempt touched, done ones included. */
+  readonly recipients: readonly RecipientChange[];
+}
+
+export interface LeaseOptions {
+  readonly holder: string;
+  readonly until: number;
+  /** Domains to pass over for now. */
+  readonly skip?: (domain: string) => boolean;
+}
+
+export interface Lease {
+  readonly id: string;
+  /** Lower-case domain of the first pending recipient; what limits and isolation go by. */
+  readonly domain: string;
+  readonly due: number;
+}
+
+export type MessageState = "incoming" | "active" | "deferred" | "hold";
+
+export interface ListQuery {
+  /** Ids after this one; from the start without it. */
+  readonly after?: string;
+  readonly limit: number;
+  readonly state?: MessageState;
+  readonly domain?: string;
+  readonly sender?: string;
+}
+
+export interface MessageSummary {
+  readonly id: string;
+  readonly state: MessageState;
+  readonly sender: string;
+  readonly size: number;
+  readonly receivedAt: number;
+  readonly due: number;
+  readonly attempts: number;
+  readonly domain: string;
+  readonly recipientCount: number;
+}
+
+export interface StorageInfo {
+  /** Messages stored, whatever their state. */
+  readonly size: number;
+  readonly states: Readonly<Record<MessageState, number>>;
+  /** Octets of content of the messages stored. */
+  readonly bytes: number;
+  /** When the oldest stored message was received; `null` when empty. */
+  readonly oldestAt: number | null;
+  /** Records that were moved aside since the store was made (P6). */
+  readonly corrupt: number;
+}
+
+/** The id is not stored (any more). */
+export class NotFoundError extends QueueError {
+  override readonly name = "NotFoundError";
+}
+
+/** Somebody else holds the message by now; what this holder did must not be recorded. */
+export class LostLeaseError extends QueueError {
+  override readonly name = "LostLeaseError";
+}
+
+/** The record is damaged and was moved aside (P6); the message is no longer stored. */
+export class CorruptError extends QueueError {
+  override readonly name = "CorruptError";
+}
