@@ -1,0 +1,72 @@
+import { describe } from "bun:test";
+import { accessSync, constants, readFileSync } from "node:fs";
+import { join } from "node:path";
+
+/** A real program that tests talk to, as listed in peers.txt. */
+export interface Peer {
+  readonly name: string;
+  readonly debianPackage: string;
+  readonly needsRoot: boolean;
+  readonly program: string;
+  readonly neededBy: string;
+}
+
+/** Every peer that tests may name; one line of peers.txt each. */
+export const PEERS: ReadonlyMap<string, Peer> = new Map(
+  readFileSync(join(import.meta.dir, "peers.txt"), "utf8")
+    .split("\n")
+    .filter((line) => line.trim() !== "" && !line.startsWith("#"))
+    .map((line) => {
+      const [name = "", debianPackage = "", root = "", program = "", ...neededBy] =
+        line.split(/\s+/u);
+      return [
+        name,
+        { name, debianPackage, needsRoot: root === "root", program, neededBy: neededBy.join(" ") },
+      ];
+    }),
+);
+
+/** Why this peer cannot be used here, or `undefined` when it can. */
+export function whyNoPeer(name: string): string | undefined {
+  const peer = PEERS.get(name);
+  if (peer === undefined) throw new Error(`${name} is not listed in tests/support/peers.txt`);
+  if (!executable(peer.program)) {
+    return `${peer.program} is missing (Debian package ${peer.debianPackage})`;
+  }
+  if (peer.needsRoot && process.getuid?.() !== 0) return `${name} can only be used by root`;
+  return undefined;
+}
+
+/** Whether the peer is installed and usable by this user. */
+export function hasPeer(name: string): boolean {
+  return whyNoPeer(name) === undefined;
+}
+
+/**
+ * `describe` for tests that talk to real programs. Without one of them the tests are skipped and the reason is printed;
+ * with CI=true they run all the same, so that what is missing fails instead of hiding.
+ */
+export function describeWithPeers(peers: readonly string[], title: string, body: () => void): void {
+  const reasons = peers.map(whyNoPeer).filter((reason) => reason !== undefined);
+  if (reasons.length === 0) {
+    describe(title, body);
+    return;
+  }
+  const reason = reasons.join("; ");
+  if (isCi()) throw new Error(`cannot run "${title}" and may not skip it in CI: ${reason}`);
+  console.warn(`skipped: ${title}: ${reason}`);
+  describe.skip(`${title} (${reason})`, body);
+}
+
+function isCi(): boolean {
+  return ["true", "1"].includes(Bun.env.CI ?? "");
+}
+
+function executable(path: string): boolean {
+  try {
+    accessSync(path, constants.X_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}
