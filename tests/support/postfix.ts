@@ -218,7 +218,7 @@ function instanceIn(dir: TempDir, port: number): Postfix {
       const pid = masterPid();
       // What "postfix stop" does, without its pauses of a second.
       process.kill(pid);
-      await until("Postfix is gone", () => !existsSync(`/proc/${pid}`));
+      await until("Postfix is gone", () => hasEnded(pid));
     },
     async configure(settings) {
       await appendFile(join(configDir, "main.cf"), text(settings));
@@ -242,6 +242,15 @@ function instanceIn(dir: TempDir, port: number): Postfix {
     },
   };
   return postfix;
+}
+
+/** Whether the process is gone, or only waits for its parent to notice. */
+function hasEnded(pid: number): boolean {
+  try {
+    return /\) Z/u.test(readFileSync(`/proc/${pid}/stat`, "utf8"));
+  } catch {
+    return true;
+  }
 }
 
 /** Files below a directory that others add to and remove from meanwhile. */
