@@ -1,0 +1,49 @@
+import { REPLY_TEXT_MAX } from "../mail/reply.ts";
+
+/** An address of RFC 5321 §4.5.3.1 is at most 256 octets long; a longer one was refused or is somebody's joke. */
+const ADDRESS_LENGTH_MAX = 320;
+const WORD_LENGTH_MAX = 255;
+
+// Controls, line separators and what turns the direction of text on a terminal.
+const UNPRINTABLE =
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is replaced
+  /[\u0000-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/u;
+const UNPRINTABLE_OR_BRACKET = new RegExp(`${UNPRINTABLE.source}|[<>]`, "u");
+const NOT_IN_A_WORD = new RegExp(`${UNPRINTABLE.source}|[\\s<>()[\\],;="]`, "u");
+
+const EVERY_UNPRINTABLE = new RegExp(UNPRINTABLE.source, "gu");
+const EVERY_BRACKET = new RegExp(UNPRINTABLE_OR_BRACKET.source, "gu");
+const EVERY_NOT_IN_A_WORD = new RegExp(NOT_IN_A_WORD.source, "gu");
+
+const CREDENTIALS = /(\b[a-z][a-z0-9+.-]*:\/\/)[^\s/@]*@/giu;
+
+/** An address of unknown origin for between `<` and `>`: it can end neither the brackets nor the line. */
+export function cleanAddress(address: string): string {
+  const short =
+    address.length <= ADDRESS_LENGTH_MAX ? address : `${address.slice(0, ADDRESS_LENGTH_MAX)}...`;
+  return UNPRINTABLE_OR_BRACKET.test(short) ? short.replace(EVERY_BRACKET, "?") : short;
+}
+
+/** A name of unknown origin: one word in which nothing looks like the syntax of a log line. */
+export function cleanWord(word: string): string {
+  const short = word.length <= WORD_LENGTH_MAX ? word : `${word.slice(0, WORD_LENGTH_MAX)}...`;
+  return NOT_IN_A_WORD.test(short) ? short.replace(EVERY_NOT_IN_A_WORD, "?") : short;
+}
+
+/** Text of unknown origin for the end of a line. */
+export function cleanText(text: string): string {
+  const short = text.length <= REPLY_TEXT_MAX ? text : `${text.slice(0, REPLY_TEXT_MAX)}...`;
+  return UNPRINTABLE.test(short) ? short.replace(EVERY_UNPRINTABLE, "?") : short;
+}
+
+/** Text of our own about the system: like `cleanText`, and without the user and password of a URL (P11). */
+export function cleanReason(text: string): string {
+  return cleanText(text).replace(CREDENTIALS, "$1***@");
+}
+
+/** The name of an SMTP command without its argument, which may be a secret (AUTH) or anything. */
+export function cleanCommand(command: string): string {
+  const [verb = "", second = ""] = command.split(" ", 2);
+  const known = second === "TO" || second === "FROM" ? `${verb} ${second}` : verb;
+  return /^[A-Z]{1,10}( TO| FROM)?$/u.test(known) ? known : "UNKNOWN";
+}
