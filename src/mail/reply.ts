@@ -26,7 +26,8 @@ export function parseReply(code: number, text: string): Reply {
   const lines = text.split(/\r?\n/u).map((line) => line.replace(/^\d{3}[ -]?/u, ""));
   const enhanced = ENHANCED.exec(lines[0] ?? "");
   const class_ = Math.floor(code / 100);
-  const believed = enhanced && Number(enhanced[1]) === class_ ? enhanced[0].trim() : `${class_}.0.0`;
+  const believed =
+    enhanced && Number(enhanced[1]) === class_ ? enhanced[0].trim() : `${class_}.0.0`;
   const joined = lines.map((line) => line.replace(ENHANCED, "")).join(" ");
   return { code, enhanced: believed, text: printable(joined, REPLY_TEXT_MAX) };
 }
