@@ -1,0 +1,38 @@
+import type { ConfigValues } from "./schema.ts";
+
+/**
+ * The whole configuration, read and checked. Durations are milliseconds, sizes bytes, percentages a share from 0 to 1;
+ * `null` is "off" or "not set". Names are those of the configuration file in camel case.
+ */
+export type Config = Camel<ConfigValues>;
+
+type CamelKey<K> = K extends `${infer Head}_${infer Tail}`
+  ? `${Head}${Capitalize<CamelKey<Tail> & string>}`
+  : K;
+
+type Camel<T> = T extends readonly unknown[]
+  ? T
+  : T extends object
+    ? { readonly [K in keyof T as CamelKey<K>]: Camel<T[K]> }
+    : T;
+
+/** Turns what the schema made into the configuration that the rooms are wired with. */
+export function toConfig(values: ConfigValues): Config {
+  const { queue } = values;
+  // The narrower limit counts: who lowers one need not know of the others.
+  const most = Math.min(queue.per_destination_max, queue.deliveries_max);
+  const start = Math.min(queue.per_destination_start, most);
+  const limited = { ...queue, per_destination_max: most, per_destination_start: start };
+  return camelized({ ...values, queue: limited }) as Config;
+}
+
+function camelized(value: unknown): unknown {
+  if (typeof value !== "object" || value === null || Array.isArray(value)) return value;
+  return Object.fromEntries(
+    Object.entries(value).map(([key, inner]) => [camel(key), camelized(inner)]),
+  );
+}
+
+function camel(key: string): string {
+  return key.replace(/_(.)/gu, (_, letter: string) => letter.toUpperCase());
+}
