@@ -1,3 +1,5 @@
+import { closeSync, openSync, readFileSync } from "node:fs";
+
 /** A started program. Disposing ends it; none outlives the test process. */
 export interface Child extends AsyncDisposable {
   readonly pid: number;
@@ -19,6 +21,8 @@ export interface ChildOptions {
   readonly input?: string | Uint8Array;
   /** How much of the output is kept; the oldest goes first. */
   readonly outputCharsMax?: number;
+  /** Appends the output to this file instead: for programs that say more than a test should read. `line` sees none of it. */
+  readonly outputFile?: string;
 }
 
 const LINE_TIMEOUT_MS = 15_000;
@@ -33,13 +37,15 @@ process.on("exit", () => {
 /** Starts a program of this machine with these arguments. The environment is the test's own plus `env`. */
 export function startChild(command: readonly string[], options: ChildOptions = {}): Child {
   const transcript = openTranscript(options.outputCharsMax ?? OUTPUT_CHARS_MAX);
+  const file = options.outputFile === undefined ? undefined : openSync(options.outputFile, "a");
   const child = Bun.spawn([...command], {
     ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
     env: { ...Bun.env, ...options.env },
     stdin: options.input === undefined ? "ignore" : Buffer.from(options.input),
-    stdout: "pipe",
-    stderr: "pipe",
+    stdout: file ?? "pipe",
+    stderr: file ?? "pipe",
   });
+  if (file !== undefined) closeSync(file);
   running.add(child);
   const read = Promise.all([transcript.read(child.stdout), transcript.read(child.stderr)]);
   const exited = child.exited.then(async (code) => {
@@ -61,7 +67,10 @@ export function startChild(command: readonly string[], options: ChildOptions = {
   };
   return {
     pid: child.pid,
-    output: transcript.text,
+    output: () =>
+      options.outputFile === undefined
+        ? transcript.text()
+        : readFileSync(options.outputFile, "utf8"),
     line: (pattern, timeoutMs = LINE_TIMEOUT_MS) => transcript.line(pattern, timeoutMs),
     exited,
     kill,
@@ -102,7 +111,8 @@ function openTranscript(charsMax: number) {
 
   return {
     text: () => kept,
-    async read(stream: ReadableStream<Uint8Array>) {
+    async read(stream: ReadableStream<Uint8Array> | number) {
+      if (typeof stream === "number") return;
       const decoder = new TextDecoder();
       for await (const chunk of stream) {
         kept = (kept + decoder.decode(chunk, { stream: true })).slice(-charsMax);

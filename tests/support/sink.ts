@@ -1,5 +1,7 @@
+import { closeSync, fstatSync, openSync, readSync } from "node:fs";
 import { type Child, startChild } from "./child.ts";
 import { freePort } from "./free-port.ts";
+import { tempDir } from "./temp-dir.ts";
 import { accepts, until } from "./until.ts";
 
 /** Postfix's smtp-sink: a next hop that stores nothing, or misbehaves as its options tell. */
@@ -28,17 +30,14 @@ export async function startSink(
   const port = options.port ?? (await freePort());
   const backlog = String(options.backlog ?? BACKLOG);
   const user = process.getuid?.() === 0 ? ["-u", "nobody"] : [];
-  // -c prints counters, ended by a bare CR, after each message: only the last of them is worth keeping.
+  const dir = tempDir("sink");
+  const counters = dir.join("counters");
   const child = startChild(
     ["/usr/sbin/smtp-sink", "-c", ...user, ...args, `127.0.0.1:${port}`, backlog],
-    { outputCharsMax: 8192 },
+    { outputFile: counters },
   );
   await until("smtp-sink", () => accepts(port));
-  const count = () => {
-    const counters = child.output();
-    const at = counters.lastIndexOf("mesg=", counters.lastIndexOf("\r"));
-    return at < 0 ? 0 : Number.parseInt(counters.slice(at + 5), 10);
-  };
+  const count = () => lastCount(counters);
   return {
     ...child,
     port,
@@ -46,5 +45,23 @@ export async function startSink(
     async received(messages, timeoutMs = 30_000) {
       await until(`${messages} messages at smtp-sink`, () => count() >= messages, timeoutMs);
     },
+    async [Symbol.asyncDispose]() {
+      await child[Symbol.asyncDispose]();
+      await dir[Symbol.asyncDispose]();
+    },
   };
+}
+
+/** smtp-sink writes "sess=1 quit=1 mesg=1" and a bare CR after each message; the last one written counts. */
+function lastCount(path: string): number {
+  const file = openSync(path, "r");
+  try {
+    const tail = Buffer.alloc(200);
+    const from = Math.max(0, fstatSync(file).size - tail.length);
+    const text = tail.toString("latin1", 0, readSync(file, tail, 0, tail.length, from));
+    const at = text.lastIndexOf("mesg=", text.lastIndexOf("\r"));
+    return at < 0 ? 0 : Number.parseInt(text.slice(at + 5), 10);
+  } finally {
+    closeSync(file);
+  }
 }
