@@ -1,0 +1,111 @@
+import { formatReply } from "../mail/reply.ts";
+import type { MessageDetail, QueueControl, QueueStatus } from "../queue/control.ts";
+
+/** One message of a list. */
+export type Summary = Awaited<ReturnType<QueueControl["list"]>>[number];
+
+/** The JSON of `GET /v1/queue`. */
+export function queueJson(status: QueueStatus, now: number) {
+  return {
+    size: status.size,
+    states: status.states,
+    bytes: status.bytes,
+    oldest_seconds: oldestSeconds(status, now),
+    delivering: status.delivering,
+    waiting: status.waiting,
+    next_due_at: instant(status.nextDue),
+    connections: { open: status.connections.open, idle: status.connections.idle },
+    destinations: status.destinations.map((destination) => ({
+      destination: destination.destination,
+      delivering: destination.delivering,
+      waiting: destination.waiting,
+      limit: destination.limit,
+      suspended_until: instant(destination.suspendedUntil),
+      last_failure: destination.lastFailure,
+    })),
+    refusal: status.refusal ?? null,
+    corrupt: status.corrupt,
+  };
+}
+
+export function oldestSeconds({ oldestAt }: QueueStatus, now: number): number | null {
+  return oldestAt === null ? null : Math.max(0, Math.round((now - oldestAt) / 1000));
+}
+
+/** One message in the JSON of `GET /v1/messages`; with its recipients when they were read. */
+export function summaryJson(summary: Summary, detail: MessageDetail | undefined) {
+  return {
+    id: summary.id,
+    state: summary.state,
+    sender: summary.sender,
+    size: summary.size,
+    received_at: instant(summary.receivedAt),
+    due_at: instant(summary.due),
+    attempts: summary.attempts,
+    domain: summary.domain,
+    recipient_count: summary.recipientCount,
+    ...(detail === undefined ? {} : { recipients: recipientsOf(detail).map(briefly) }),
+  };
+}
+
+function briefly({ address, status, reason }: RecipientJson) {
+  return { address, status, reason };
+}
+
+/** The JSON of `GET /v1/messages/ID`. */
+export function detailJson(detail: MessageDetail) {
+  const { client } = detail.envelope;
+  return {
+    id: detail.id,
+    state: detail.state,
+    sender: detail.sender,
+    size: detail.size,
+    received_at: instant(detail.receivedAt),
+    due_at: instant(detail.due),
+    expires_at: instant(detail.expiresAt),
+    attempts: detail.attempts,
+    held: detail.state === "hold",
+    delay_notified: detail.delayNotified,
+    recipient_count: detail.recipientCount,
+    client: { ip: client.ip, host: client.host, name: client.name, protocol: client.protocol },
+    recipients: recipientsOf(detail),
+  };
+}
+
+export interface RecipientJson {
+  readonly index: number;
+  /** Null for one that is done and whose address is not kept. */
+  readonly address: string | null;
+  readonly status: "pending" | "delivered" | "bounced" | "dropped";
+  readonly reason: string | null;
+  readonly relay: string | null;
+  readonly notify: readonly string[] | null;
+  readonly orcpt: string | null;
+}
+
+/** Every recipient that is pending, and what is known of those that are done, by index. */
+export function recipientsOf(detail: MessageDetail): readonly RecipientJson[] {
+  const pending = new Map(detail.envelope.recipients.map((one) => [one.index, one]));
+  const changes = new Map(detail.recipients.map((change) => [change.index, change]));
+  const indexes = [...new Set([...pending.keys(), ...changes.keys()])].sort((a, b) => a - b);
+  return indexes.map((index) => {
+    const recipient = pending.get(index);
+    const change = changes.get(index);
+    return {
+      index,
+      address: recipient?.address ?? null,
+      status: change?.status ?? "pending",
+      reason: change?.reply === undefined ? null : formatReply(change.reply),
+      relay: change?.relay ?? null,
+      notify: recipient?.notify ?? null,
+      orcpt: recipient?.orcpt ?? null,
+    };
+  });
+}
+
+/** RFC 3339 in UTC; null for an instant that no calendar has. */
+export function instant(ms: number | null): string | null {
+  if (ms === null) return null;
+  const date = new Date(ms);
+  return Number.isNaN(date.getTime()) ? null : date.toISOString();
+}
