@@ -1,6 +1,7 @@
 import { isAscii } from "./address.ts";
 import type { DsnRequest, Notify } from "./envelope.ts";
 import { type Reply, reply } from "./reply.ts";
+import { decodeOrcpt, decodeXtext } from "./xtext.ts";
 
 /** RFC 5321 §4.5.3.1 asks for 64 and 255 at least; real forwarders write longer local parts. */
 export const LOCAL_PART_OCTETS_MAX = 255;
@@ -60,8 +61,8 @@ const POSTMASTER = new RegExp(`^ *<(postmaster)>${PARAMETERS}`, "iu");
 const DECEPTIVE = /[\u0080-\u009f\u200b\u2028\u2029\u2060\ufeff]/u;
 /** RFC 5321 §4.1.2, `esmtp-keyword ["=" esmtp-value]`. */
 const PARAMETER = /^([A-Za-z0-9][A-Za-z0-9-]*)(?:=([!-~\u00a0-\u{10ffff}]+))?$/u;
-const XTEXT = /^(?:[!-*,-<>-~]|\+[0-9A-F]{2})+$/u;
-const PRINTABLE = /^[ -~]+$/u;
+/** Controls, also those that an escape may have hidden. */
+const CONTROL = /\p{Cc}/u;
 
 const BAD_SYNTAX = refused(501, "5.5.4", "Syntax error in parameters or arguments");
 const BAD_SENDER = refused(501, "5.1.7", "Bad sender address syntax");
@@ -106,15 +107,6 @@ export function parseRcpt(text: string, smtpUtf8: boolean): RcptCommand | Refuse
   if (!smtpUtf8 && !isAscii(text)) return NEEDS_SMTPUTF8;
   const command = { kind: "rcpt" as const, address: path.address };
   return readParameters(path.parameters, RCPT_PARAMETERS, command) ?? command;
-}
-
-/** Decodes xtext (RFC 3461 §4); `undefined` when it is malformed or hides control characters. */
-export function decodeXtext(text: string): string | undefined {
-  if (!XTEXT.test(text)) return;
-  const decoded = text.replace(/\+([0-9A-F]{2})/gu, (_, hex: string) =>
-    String.fromCharCode(Number.parseInt(hex, 16)),
-  );
-  return PRINTABLE.test(decoded) ? decoded : undefined;
 }
 
 interface Path {
@@ -190,7 +182,7 @@ function readRet(into: Writable<MailCommand>, value = ""): boolean {
 
 function readEnvid(into: Writable<MailCommand>, value = ""): boolean {
   const envid = value.length > ENVID_CHARACTERS_MAX ? undefined : decodeXtext(value);
-  if (envid === undefined) return false;
+  if (envid === undefined || envid === "" || CONTROL.test(envid)) return false;
   into.dsn = { ...into.dsn, envid };
   return true;
 }
@@ -207,12 +199,9 @@ function isNotify(word: string): word is Notify {
 }
 
 function readOrcpt(into: Writable<RcptCommand>, value = ""): boolean {
-  const [, type = "", text = ""] = /^([A-Za-z0-9-]+);(.+)$/u.exec(value) ?? [];
-  if (value.length > ORCPT_CHARACTERS_MAX || text === "" || DECEPTIVE.test(text)) return false;
-  // RFC 6533 §3: this type has its own escapes, which mean the same wherever they are copied to.
-  const decoded = type.toLowerCase() === "utf-8" ? text : decodeXtext(text);
-  if (decoded === undefined) return false;
-  into.orcpt = `${type};${decoded}`;
+  const orcpt = value.length > ORCPT_CHARACTERS_MAX ? undefined : decodeOrcpt(value);
+  if (orcpt === undefined || CONTROL.test(orcpt) || DECEPTIVE.test(orcpt)) return false;
+  into.orcpt = orcpt;
   return true;
 }
 
