@@ -76,6 +76,8 @@ export interface QueueStorage {
    */
   wait(signal: AbortSignal): Promise<readonly { timestamp: number; id: string }[] | null>;
 
+  /** Undefined while mail can be stored; else why not, in words for operators and clients (P7). Never waits. */
+  refusal(): string | undefined;
   /** Resolves when a small durable write works: what `/readyz` asks. Rejects with what is wrong. */
   probe(): Promise<void>;
 

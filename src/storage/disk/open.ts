@@ -1,0 +1,152 @@
+import { idMaker } from "../../lib/id.ts";
+import type { World } from "../../lib/world.ts";
+import type { SourceBody } from "../../mail/content.ts";
+import { QueueError } from "../../mail/queue-error.ts";
+import type { Emit } from "../../observe/events.ts";
+import type { BodyFile } from "./body-file.ts";
+import { Checkpointer } from "./checkpointer.ts";
+import { Committer } from "./committer.ts";
+import { type DiskParts, DiskStorage } from "./disk-storage.ts";
+import { realFiles, type SpoolFiles } from "./files.ts";
+import { FreshMessages } from "./fresh.ts";
+import { Journal } from "./journal.ts";
+import { type Layout, layoutOf } from "./layout.ts";
+import { lockSpool } from "./lock.ts";
+import { type OpenedState, openState } from "./open-state.ts";
+import { SegmentReader } from "./reader.ts";
+import { indexSegment, segmentsAfter, sweepScratch } from "./recovery.ts";
+import { ScheduleReader } from "./schedule.ts";
+import { SpaceWatch } from "./space.ts";
+import type { Trouble } from "./store-error.ts";
+
+export interface DiskStorageOptions {
+  /** Made when it is missing, readable by its owner only. */
+  readonly directory: string;
+  /** Octets of fresh messages that stay in memory for their first attempt. */
+  readonly freshBytesMax: number;
+  /** Below this many free octets new mail is refused. */
+  readonly freeBytesMin: number;
+  /** Below this share of the file system, in percent, new mail is refused. */
+  readonly freePercentMin: number;
+}
+
+export interface DiskStorageWorld {
+  readonly world: World;
+  readonly emit: Emit;
+  readonly files?: SpoolFiles;
+}
+
+/**
+ * Opens a spool directory: takes its lock (`LockedError` when somebody has it), throws away what was never acknowledged,
+ * and learns of the segments that were renamed into place just before the last process ended. Does not read the
+ * queue, so that it takes the same time however deep that is.
+ */
+export async function openDiskStorage(
+  options: DiskStorageOptions,
+  { world, emit, files = realFiles }: DiskStorageWorld,
+): Promise<DiskStorage> {
+  const layout = layoutOf(options.directory);
+  makeDirectories(files, layout);
+  const unlock = lockSpool(layout.lock);
+  let opened: OpenedState | undefined;
+  try {
+    await sweepScratch({ files, layout });
+    const hasSegments = () => segmentsAfter(0, { files, layout }).length > 0;
+    opened = openState(layout, world.clock.now(), hasSegments, emit);
+    return await openOver(opened, options, { world, emit, files, layout, unlock });
+  } catch (error) {
+    opened?.db.close();
+    unlock();
+    throw error;
+  }
+}
+
+type Base = Pick<DiskParts, "world" | "emit" | "files" | "layout" | "unlock">;
+
+async function openOver(
+  opened: OpenedState,
+  options: DiskStorageOptions,
+  base: Base,
+): Promise<DiskStorage> {
+  const { files, layout, emit, world } = base;
+  const { db, salvage } = opened;
+  const epoch = db.meta("epoch");
+  db.transaction(() => db.unleaseAll(epoch));
+  const trouble: Trouble = { reason: undefined };
+  const checkpointer = new Checkpointer(files, layout.database);
+  const reader = new SegmentReader(files, layout);
+  const journal = openJournal({ ...base, db, trouble, checkpointer, reader });
+  const known = salvage === undefined ? db.meta("indexed") : 0;
+  const unknown = segmentsAfter(known, { files, layout });
+  for (const number of unknown) {
+    await indexSegment(number, { files, layout, journal, epoch, emit }, salvage);
+  }
+  salvage?.close();
+  journal.apply();
+
+  const bodyFiles = new WeakMap<SourceBody, BodyFile>();
+  const firstNumber = Math.max(db.meta("indexed"), unknown.at(-1) ?? 0) + 1;
+  const committer = new Committer({
+    files,
+    layout,
+    bodyFiles,
+    firstNumber,
+    onSegment: (number, bytes, jobs) => storage.onSegment(number, bytes, jobs),
+  });
+  const space = new SpaceWatch(files, layout.root, options, world.clock);
+  await space.measure();
+  const storage = new DiskStorage({
+    ...base,
+    newId: idMaker(world.clock.now, world.random),
+    db,
+    journal,
+    checkpointer,
+    committer,
+    bodyFiles,
+    reader,
+    space,
+    trouble,
+    schedule: new ScheduleReader(() => db),
+    fresh: new FreshMessages(options.freshBytesMax),
+  });
+  return storage;
+}
+
+function openJournal(
+  parts: Base & Pick<DiskParts, "db" | "trouble" | "checkpointer" | "reader">,
+): Journal {
+  const { files, layout, emit, world, db, trouble, checkpointer, reader } = parts;
+  return new Journal({
+    db: () => db,
+    clock: world.clock,
+    sync: () => checkpointer.sync(),
+    onApplied: (rows) => checkpointer.note(rows),
+    onDead(segments) {
+      for (const number of segments) {
+        reader.drop(number);
+        // A file that stays is swept as an orphan later; nothing depends on its going.
+        files.unlink(layout.segment(number)).catch(() => undefined);
+      }
+    },
+    onTrouble(error) {
+      const reason = error instanceof Error ? error.message : String(error);
+      if (trouble.reason !== undefined) return;
+      trouble.reason = "the state of the queue cannot be written";
+      emit({ kind: "storage", state: "failing", operation: "settle", reason });
+    },
+    onRecovered() {
+      trouble.reason = undefined;
+      emit({ kind: "storage", state: "recovered", operation: "settle", reason: "" });
+    },
+  });
+}
+
+function makeDirectories(files: SpoolFiles, layout: Layout): void {
+  try {
+    for (const path of [layout.root, layout.scratch, layout.content, layout.corrupt]) {
+      files.makeDirectory(path);
+    }
+  } catch (cause) {
+    throw new QueueError(`cannot make the spool directory ${layout.root}`, { cause });
+  }
+}

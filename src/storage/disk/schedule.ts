@@ -1,0 +1,82 @@
+import type { Lease } from "../storage.ts";
+import type { Row } from "./row.ts";
+import type { StateDb } from "./state-db.ts";
+
+/** Rows that one look at the whole schedule may pass over because their domain is to be skipped. */
+const PASSED_OVER_MAX = 256;
+/** Domains that one call visits one by one when skipped ones fill the front of the schedule. */
+const DOMAINS_MAX = 64;
+
+/**
+ * Finds due messages for `lease`. At first in the order of time; where domains to skip fill the front of that order, one
+ * domain after another, so that a pile of mail for one destination costs the others nothing however high it is (P9).
+ */
+export class ScheduleReader {
+  readonly #db: () => StateDb;
+  /** Where the round through the domains goes on. */
+  #domain = "";
+
+  constructor(db: () => StateDb) {
+    this.#db = db;
+  }
+
+  /** At most `limit` rows of `epoch` and older that are due at `now`. */
+  due(
+    epoch: number,
+    now: number,
+    limit: number,
+    skip: (domain: string) => boolean,
+  ): readonly Row[] {
+    const front = this.#front(epoch, now, limit + PASSED_OVER_MAX);
+    const wanted = front.filter((row) => !skip(row.domain)).slice(0, limit);
+    // A front that was not cut short has everything there is.
+    if (wanted.length === limit || front.length < limit + PASSED_OVER_MAX) return wanted;
+    const taken = new Set(wanted.map((row) => row.id));
+    const others = this.#roundOfDomains(epoch, now, limit - wanted.length, skip, taken);
+    return [...wanted, ...others];
+  }
+
+  /** What was flushed and what is due by time in turn: a large flush must not make the rest wait. */
+  #front(epoch: number, now: number, limit: number): readonly Row[] {
+    const flushed = this.#db().flushed(epoch, limit);
+    const timely = this.#db().due(epoch, now, limit);
+    if (flushed.length === 0) return timely;
+    if (timely.length === 0) return flushed;
+    return interleave(flushed, timely).slice(0, limit);
+  }
+
+  #roundOfDomains(
+    epoch: number,
+    now: number,
+    limit: number,
+    skip: (domain: string) => boolean,
+    taken: ReadonlySet<string>,
+  ): readonly Row[] {
+    const found: Row[] = [];
+    let left = DOMAINS_MAX;
+    while (found.length < limit && left > 0) {
+      left -= 1;
+      const domain = this.#db().domainAfter(this.#domain);
+      this.#domain = domain ?? "";
+      if (domain === undefined) break;
+      if (skip(domain)) continue;
+      const rows = this.#db().dueOfDomain(domain, epoch, now, limit - found.length);
+      found.push(...rows.filter((row) => !taken.has(row.id)));
+    }
+    return found;
+  }
+}
+
+export function leaseOf({ id, domain, due }: Row): Lease {
+  return { id, domain, due };
+}
+
+function interleave(left: readonly Row[], right: readonly Row[]): readonly Row[] {
+  const mixed: Row[] = [];
+  for (let index = 0; index < Math.max(left.length, right.length); index += 1) {
+    const [first, second] = [left[index], right[index]];
+    if (first !== undefined) mixed.push(first);
+    if (second !== undefined) mixed.push(second);
+  }
+  return mixed;
+}

@@ -1,0 +1,19 @@
+import { QueueError } from "../../mail/queue-error.ts";
+import { reply } from "../../mail/reply.ts";
+import { codeOf } from "./files.ts";
+
+/** Whether the state database can be written (P7). */
+export interface Trouble {
+  reason: string | undefined;
+}
+
+/** What clients hear of a store that cannot take mail: always temporary (P7), and nothing of its insides. */
+export function storeError(what: string, cause: unknown): QueueError {
+  if (cause instanceof QueueError) return cause;
+  const code = codeOf(cause);
+  const isFull = code === "ENOSPC" || code === "EDQUOT";
+  const answer = isFull
+    ? reply(452, "4.3.1", "Insufficient system storage")
+    : reply(451, "4.3.0", "Queue file write error");
+  return new QueueError(`${what}${code === "" ? "" : ` (${code})`}`, { reply: answer, cause });
+}
