@@ -55,16 +55,6 @@ export function readNetwork(raw: unknown): string | undefined {
   return `${address.toLowerCase()}/${prefix}`;
 }
 
-/** What a network with bits behind its prefix was probably meant to be, for messages. */
-export function meantNetwork(raw: string): string | undefined {
-  const [, address = "", length] = /^([^/]+)\/(\d{1,2})$/u.exec(raw) ?? [];
-  const prefix = Number(length);
-  if (!isIPv4(address) || prefix > 32) return undefined;
-  const bits = (addressBits(address) ?? "").slice(0, prefix).padEnd(32, "0");
-  const bytes = [0, 8, 16, 24].map((at) => Number.parseInt(bits.slice(at, at + 8), 2));
-  return `${bytes.join(".")}/${prefix}`;
-}
-
 /** Whether a host is this machine's loopback. Only what is certain without asking DNS counts. */
 export function isLoopback(host: string): boolean {
   const bare = host.toLowerCase().replace(/^::ffff:/u, "");

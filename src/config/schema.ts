@@ -1,7 +1,7 @@
 import * as v from "valibot";
 import type { Places } from "./facts.ts";
 import * as kind from "./kinds.ts";
-import { setting } from "./setting.ts";
+import { listOf, setting } from "./setting.ts";
 
 /**
  * Every setting: how it is read, its default, what it means, and whether it is secret. Durations become milliseconds,
@@ -265,6 +265,10 @@ function admin(places: Places) {
     socket: setting(kind.socketChoice, {
       default: `auto:${places.socket}`,
       doc: "One more unix socket, used by the queue commands. Off when admin.listen is set and this is not.",
+    }),
+    hosts: setting(listOf(kind.hostName), {
+      default: [],
+      doc: "Names besides localhost by which requests may ask; only needed behind a proxy.",
     }),
     token: setting(kind.optionalText, {
       default: "",
