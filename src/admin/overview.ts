@@ -4,7 +4,7 @@ import type { QueueStatus } from "../queue/control.ts";
 import { ENDPOINTS } from "./endpoints.ts";
 import type { ReadyReport } from "./ready.ts";
 import { instant, queueJson } from "./shapes.ts";
-import { block, queueText } from "./text.ts";
+import { block, COLUMNS, folded, LABEL_COLUMNS, queueText } from "./text.ts";
 import { count, duration, plural, rate, size } from "./words.ts";
 
 /** Everything that the front page tells. */
@@ -54,19 +54,21 @@ export function overviewText(overview: Overview, base: string): string {
     queue === undefined ? "" : queueText(queue, now),
     "\nAsk more:\n",
     ...ENDPOINTS.slice(1).map(({ call, about }) => `  ${call.padEnd(30)}${about}\n`),
-    `\nFor example: curl '${base}/v1/messages?format=text'\n`,
+    `\nFor example:\n  curl '${base}/v1/messages?format=text'\n  curl -X POST ${base}/v1/flush\n`,
   ].join("");
 }
 
 function readyText({ ready, queue }: Overview): string {
   const faults = Object.entries(ready.checks)
     .filter(([, text]) => text !== "ok")
-    .map(([name, text]) => `${name}: ${printable(text, 200)}`);
-  if (queue?.refusal !== undefined && faults.length === 0) {
-    faults.push(printable(queue.refusal, 200));
-  }
-  if (ready.status === "ready") return block("READY", ["mail is accepted", ...faults]);
-  return block("NOT READY", faults.length === 0 ? ["no reason given"] : faults);
+    .map(([name, text]) => `${name}: ${text}`);
+  if (queue?.refusal !== undefined && faults.length === 0) faults.push(queue.refusal);
+  if (ready.status === "ready" && faults.length === 0) return block("READY", ["mail is accepted"]);
+  const reasons = faults.length === 0 ? ["no reason given"] : faults;
+  return block(
+    ready.status === "ready" ? "READY, BUT" : "NOT READY",
+    reasons.flatMap((fault) => folded(printable(fault, 400), COLUMNS - LABEL_COLUMNS)),
+  );
 }
 
 function sinceStart({ totals, startedAt, now }: Overview): string {
@@ -76,6 +78,7 @@ function sinceStart({ totals, startedAt, now }: Overview): string {
   const volume = accepted === 0 ? "" : `, ${size(acceptedBytes)}`;
   return block("since start", [
     `in:  ${plural(accepted, "message")}${per(accepted)}${volume}; ${count(refused)} refused`,
-    `out: ${count(sent)} sent${per(sent)}, ${count(deferred)} deferred, ${count(bounced)} bounced, ${count(expired)} expired`,
+    `out: ${count(sent)} sent${per(sent)}`,
+    `     ${count(deferred)} deferred, ${count(bounced)} bounced, ${count(expired)} expired`,
   ]);
 }

@@ -148,7 +148,7 @@ function overview(
     const totals = parts.totals();
     const told = { version, hostname, startedAt, now, ready: report, totals, queue: status };
     return text
-      ? c.text(overviewText(told, new URL(c.req.url).origin))
+      ? plainText(overviewText(told, new URL(c.req.url).origin))
       : c.json(overviewJson(told));
   };
 }
@@ -157,7 +157,9 @@ function queue(control: QueueControl, { clock }: AdminParts): Handler {
   return async (c) => {
     const text = wantsText(c, "json");
     const status = await control.status();
-    return text ? c.text(queueText(status, clock.now())) : c.json(queueJson(status, clock.now()));
+    return text
+      ? plainText(queueText(status, clock.now()))
+      : c.json(queueJson(status, clock.now()));
   };
 }
 
@@ -177,7 +179,7 @@ function list(control: QueueControl, { clock }: AdminParts): Handler {
     }
     const next = summaries.length < query.limit ? null : (summaries.at(-1)?.id ?? null);
     if (prefersText(c, query.format, "json")) {
-      return c.text(messagesText(messages, next, clock.now()));
+      return plainText(messagesText(messages, next, clock.now()));
     }
     const shapes = messages.map(({ summary, detail }) => summaryJson(summary, detail));
     return c.json({ messages: shapes, next });
@@ -188,7 +190,7 @@ function show(control: QueueControl, { clock }: AdminParts): Handler {
   return async (c) => {
     const text = wantsText(c, "json");
     const detail = await existing(c, (id) => control.show(id));
-    return text ? c.text(messageText(detail, clock.now())) : c.json(detailJson(detail));
+    return text ? plainText(messageText(detail, clock.now())) : c.json(detailJson(detail));
   };
 }
 
@@ -270,6 +272,10 @@ function quality(accept: string, type: string): number {
   const range = accept.split(",").find((one) => one.trim().toLowerCase().split(";")[0] === type);
   if (range === undefined) return 0;
   return Number(/;\s*q=([\d.]+)/iu.exec(range)?.[1] ?? 1);
+}
+
+function plainText(text: string): Response {
+  return new Response(text, { headers: { "Content-Type": "text/plain; charset=utf-8" } });
 }
 
 /** Operating errors say what clients may know; others say nothing and are reported. */

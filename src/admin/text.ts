@@ -6,13 +6,14 @@ import { count, duration, plural, shortened, size, until } from "./words.ts";
 /** The width that every terminal has. */
 export const COLUMNS = 80;
 
-const LABEL = 14;
+/** Where the text behind a label starts. */
+export const LABEL_COLUMNS = 16;
 const NAME_MAX = 44;
 
 /** A label and what belongs to it, one line each. */
 export function block(label: string, lines: readonly string[]): string {
   return lines
-    .map((line, index) => `  ${(index === 0 ? label : "").padEnd(LABEL)}${line}\n`)
+    .map((line, index) => `  ${index === 0 ? label : ""}`.padEnd(LABEL_COLUMNS).concat(line, "\n"))
     .join("");
 }
 
@@ -68,18 +69,23 @@ function troubleText(one: QueueStatus["destinations"][number], now: number): str
   return wrapped(what + why, 6);
 }
 
-/** Text in lines of at most 80 columns, each indented. */
-export function wrapped(text: string, indent: number): string {
+/** Text in indented lines that fit the terminal. */
+function wrapped(text: string, indent: number): string {
+  const lines = folded(text, COLUMNS - indent);
+  return lines.map((line) => `${" ".repeat(indent)}${line}\n`).join("");
+}
+
+/** Text in lines of at most `width` columns, broken between words; a longer word stays whole. */
+export function folded(text: string, width: number): readonly string[] {
   const lines: string[] = [];
   let line = "";
   for (const word of text.split(" ")) {
-    if (line !== "" && indent + line.length + 1 + word.length > COLUMNS) {
+    if (line !== "" && line.length + 1 + word.length > width) {
       lines.push(line);
       line = word;
     } else line = line === "" ? word : `${line} ${word}`;
   }
-  lines.push(line);
-  return lines.map((one) => `${" ".repeat(indent)}${one}\n`).join("");
+  return [...lines, line];
 }
 
 /** A page of the queue: two lines a message, and one for each recipient that was asked for. */
