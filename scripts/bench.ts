@@ -1,0 +1,148 @@
+/** Measures ./slimta-queue, alone and side by side with Postfix. The promises it checks are in benchmark/floors.ts. */
+import { tmpdir } from "node:os";
+import { parseArgs } from "node:util";
+import { whyNoPeer } from "../tests/support/peers.ts";
+import { ALONE } from "./benchmark/alone.ts";
+import { COMPARED, type Measures, type Setting } from "./benchmark/compared.ts";
+import type { ContenderName } from "./benchmark/contender.ts";
+import { fileSystem, machineFacts } from "./benchmark/machine.ts";
+import { type CaseRuns, figure, rowsOf, tableOf } from "./benchmark/report.ts";
+
+const HELP = `scripts/bench [flags]: measures ./slimta-queue side by side with a private Postfix (as root)
+
+  --only NAME        only this case; may be repeated. Cases: ${names()}
+  --million          also the case "million" (loading takes minutes)
+  --quick            4,000 messages a run and 3 runs, instead of 20,000 and 5
+  --runs N           runs of each case and contender, interleaved
+  --messages N       messages of a run
+  --without-postfix  ours alone
+  --without-ours     Postfix alone
+  --dir DIR          where spools lie (default: the system's temporary directory)
+  --json FILE        also writes all figures there`;
+
+const { values: flags } = parseArgs({
+  options: {
+    only: { type: "string", multiple: true, default: [] },
+    million: { type: "boolean", default: false },
+    quick: { type: "boolean", default: false },
+    runs: { type: "string" },
+    messages: { type: "string" },
+    "without-postfix": { type: "boolean", default: false },
+    "without-ours": { type: "boolean", default: false },
+    dir: { type: "string", default: tmpdir() },
+    json: { type: "string" },
+    help: { type: "boolean", default: false },
+  },
+});
+
+if (flags.help) {
+  console.log(HELP);
+  process.exit(0);
+}
+
+const runs = count(flags.runs, flags.quick ? 3 : 5, "--runs");
+const setting: Setting = {
+  messages: count(flags.messages, flags.quick ? 4000 : 20_000, "--messages"),
+  sessions: 20,
+  bytes: 10 * 1024,
+  parent: flags.dir,
+};
+await main();
+
+async function main(): Promise<void> {
+  refuseUnusable();
+  const facts = await machineFacts(setting.parent);
+  for (const [name, fact] of Object.entries(facts)) console.log(`${name}: ${fact}`);
+  const load = `${setting.messages} messages of ${setting.bytes} octets over ${setting.sessions} sessions`;
+  console.log(
+    `each figure: median of ${runs} interleaved runs; ${load}; a fresh spool for each run\n`,
+  );
+  const cases = [...(await compare()), ...(await measureAlone())];
+  const rows = rowsOf(cases);
+  console.log(`\n${tableOf(rows)}`);
+  const missed = rows.filter((row) => row.reached === false);
+  if (missed.length > 0) console.log(`\n${missed.length} of the floors are missed`);
+  if (flags.json !== undefined) {
+    await Bun.write(
+      flags.json,
+      `${JSON.stringify({ facts, setting, runs, rows, cases }, null, 1)}\n`,
+    );
+  }
+}
+
+/** Run by run, case by case, the one right after the other, so that what drifts hits both. */
+async function compare(): Promise<readonly CaseRuns[]> {
+  const both: readonly ContenderName[] = ["ours", "postfix"];
+  const contenders = both.filter((name) => !flags[`without-${name}`]);
+  const cases = COMPARED.filter(({ name }) => isWanted(name, false));
+  const results = cases.map((each) => ({
+    each,
+    runs: { ours: [] as Measures[], postfix: [] as Measures[] },
+  }));
+  for (let run = 0; run < runs; run += 1) {
+    for (const result of results) {
+      for (const who of run % 2 === 0 ? contenders : contenders.toReversed()) {
+        const measures = await result.each.run(who, setting);
+        result.runs[who].push(measures);
+        tell(`${run + 1}/${runs}`, result.each.title, who, measures);
+        settleDisk();
+      }
+    }
+  }
+  return results.map((result) => ({ ...result.each, runs: result.runs }));
+}
+
+async function measureAlone(): Promise<readonly CaseRuns[]> {
+  if (flags["without-ours"]) return [];
+  const results: CaseRuns[] = [];
+  for (const each of ALONE.filter(({ name, onRequest }) => isWanted(name, onRequest))) {
+    const measures = await each.run(setting);
+    tell("1/1", each.title, "ours", measures);
+    settleDisk();
+    results.push({ name: each.name, title: each.title, runs: { ours: [measures] } });
+  }
+  return results;
+}
+
+function isWanted(name: string, onRequest: boolean): boolean {
+  if (name === "million" && flags.million) return true;
+  return flags.only.length > 0 ? flags.only.includes(name) : !onRequest;
+}
+
+/** What the last run left to the disk must not slow the next one. */
+function settleDisk(): void {
+  Bun.spawnSync(["sync"]);
+}
+
+function tell(run: string, title: string, who: string, measures: Measures): void {
+  const figures = Object.entries(measures).map(([name, value]) => `${figure(value)} ${name}`);
+  console.log(`${run} ${title}: ${who}: ${figures.join(", ")}`);
+}
+
+function refuseUnusable(): void {
+  const unknown = flags.only.filter((name) => !names().split(" ").includes(name));
+  if (unknown.length > 0) refuse(`no such case: ${unknown.join(" ")}; there are ${names()}`);
+  const peers = ["smtp-source", "smtp-sink", ...(flags["without-postfix"] ? [] : ["postfix"])];
+  const reasons = peers.map(whyNoPeer).filter((reason) => reason !== undefined);
+  if (reasons.length > 0) refuse(reasons.join("; "));
+  if (fileSystem(setting.parent) === "tmpfs") {
+    refuse(
+      `${setting.parent} is in memory, where a sync costs nothing: name a directory on a disk by --dir`,
+    );
+  }
+}
+
+function refuse(reason: string): never {
+  console.error(`bench: ${reason}`);
+  process.exit(64);
+}
+
+function count(text: string | undefined, usual: number, flag: string): number {
+  const number = text === undefined ? usual : Number(text);
+  if (!Number.isInteger(number) || number < 1) refuse(`${flag} takes a whole number above 0`);
+  return number;
+}
+
+function names(): string {
+  return [...COMPARED, ...ALONE].map(({ name }) => name).join(" ");
+}

@@ -1,0 +1,88 @@
+import { BINARY, type Daemon, startDaemon } from "../../tests/support/binary.ts";
+import { postfixInstance } from "../../tests/support/postfix.ts";
+import { tempDir } from "../../tests/support/temp-dir.ts";
+
+export type ContenderName = "ours" | "postfix";
+
+/** A mail queue that is up, on a fresh spool. Disposing ends it and removes the spool. */
+export interface Contender extends AsyncDisposable {
+  readonly smtpPort: number;
+  /** The process whose tree is the whole server. */
+  readonly pid: number;
+  /** Messages that it keeps. */
+  queued(): Promise<number>;
+  /** Messages that wait for another attempt. */
+  deferred(): Promise<number>;
+  /** Makes everything due; resolves when the command has answered. */
+  flush(): Promise<void>;
+}
+
+export interface ContenderOptions {
+  /** The port of the next hop on 127.0.0.1, or keep and never attempt. */
+  readonly nextHop: number | "none";
+  /** Where spools lie: on the disk that is measured. */
+  readonly parent: string;
+}
+
+/** Starts one of them with its stock settings, and waits until it accepts mail. */
+export async function startContender(
+  name: ContenderName,
+  options: ContenderOptions,
+): Promise<Contender> {
+  return name === "ours" ? await startOurs(options) : await startPostfix(options);
+}
+
+async function startOurs({ nextHop, parent }: ContenderOptions): Promise<Contender> {
+  const dir = tempDir("bench", parent);
+  const relay = nextHop === "none" ? "none" : `smtp://127.0.0.1:${nextHop}`;
+  const daemon = await startDaemon({
+    command: [BINARY],
+    spool: dir.join("spool"),
+    args: ["--relay", relay],
+    outputFile: dir.join("log"),
+  });
+  return {
+    smtpPort: daemon.smtpPort,
+    pid: daemon.pid,
+    queued: async () => (await queueOf(daemon)).size,
+    deferred: async () => (await queueOf(daemon)).states.deferred ?? 0,
+    flush: () => flush(daemon),
+    async [Symbol.asyncDispose]() {
+      await daemon[Symbol.asyncDispose]();
+      await dir[Symbol.asyncDispose]();
+    },
+  };
+}
+
+/** What `GET /v1/queue` says. */
+export interface QueueAnswer {
+  readonly size: number;
+  readonly states: Readonly<Record<string, number>>;
+}
+
+export async function queueOf(daemon: Daemon): Promise<QueueAnswer> {
+  return (await daemon.adminJson("/v1/queue")) as QueueAnswer;
+}
+
+export async function flush(daemon: Daemon): Promise<void> {
+  await daemon.adminJson("/v1/flush", { method: "POST" });
+}
+
+async function startPostfix({ nextHop, parent }: ContenderOptions): Promise<Contender> {
+  const keep = nextHop === "none";
+  const postfix = await postfixInstance({
+    parent,
+    relayhost: `[127.0.0.1]:${keep ? 9 : nextHop}`,
+    main: keep ? { defer_transports: "smtp" } : {},
+  });
+  return {
+    smtpPort: postfix.port,
+    pid: postfix.masterPid(),
+    queued: () => postfix.queued(),
+    deferred: () => postfix.queued("deferred"),
+    async flush() {
+      postfix.command("postqueue", "-f");
+    },
+    [Symbol.asyncDispose]: () => postfix[Symbol.asyncDispose](),
+  };
+}

@@ -1,0 +1,44 @@
+import * as alone from "./alone.ts";
+import { CPU, P99, RATE } from "./compared.ts";
+
+/** What a figure must reach. `times`: compared with Postfix's; the others are absolute. */
+export type Floor =
+  | { readonly kind: "times"; readonly least: number }
+  | { readonly kind: "below-postfix" }
+  | { readonly kind: "at-most"; readonly most: number };
+
+/** The promises about speed and size, by case and measure. */
+export const FLOORS: Readonly<Record<string, Floor>> = {
+  [`accept-reused ${RATE}`]: { kind: "times", least: 3.5 },
+  [`accept-reused ${CPU}`]: { kind: "at-most", most: 0.3 },
+  [`accept-single ${RATE}`]: { kind: "times", least: 2.5 },
+  [`relay-reused ${RATE}`]: { kind: "times", least: 5 },
+  [`relay-reused ${CPU}`]: { kind: "at-most", most: 0.3 },
+  [`relay-single ${RATE}`]: { kind: "times", least: 3.5 },
+  [`relay-single ${CPU}`]: { kind: "at-most", most: 0.3 },
+  [`latency ${P99}`]: { kind: "below-postfix" },
+  [`latency-relay ${P99}`]: { kind: "below-postfix" },
+  [`drain ${RATE}`]: { kind: "times", least: 2 },
+  [`million ${alone.READY_MS}`]: { kind: "at-most", most: 500 },
+  [`million ${alone.FLUSH_MS}`]: { kind: "at-most", most: 1000 },
+  [`million ${alone.LIST_MS}`]: { kind: "at-most", most: 1000 },
+  [`million ${alone.PEAK_MB}`]: { kind: "at-most", most: 200 },
+  [`large ${alone.GROWTH_MB}`]: { kind: "at-most", most: 40 },
+  [`idle ${alone.IDLE_MB}`]: { kind: "at-most", most: 90 },
+};
+
+/** The floor in words, and whether the figure reaches it; `undefined` when it cannot be told. */
+export function judge(floor: Floor, ours: number, postfix: number | undefined) {
+  const times = postfix === undefined ? Number.NaN : ours / postfix;
+  switch (floor.kind) {
+    case "times":
+      return {
+        text: `>= ${floor.least} x`,
+        reached: postfix === undefined ? undefined : times >= floor.least,
+      };
+    case "below-postfix":
+      return { text: "< Postfix", reached: postfix === undefined ? undefined : times < 1 };
+    case "at-most":
+      return { text: `<= ${floor.most}`, reached: ours <= floor.most };
+  }
+}
