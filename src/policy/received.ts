@@ -24,7 +24,7 @@ export const addReceivedHeader: Policy = (envelope, { id }) => {
 };
 
 function fromClauses(client: Client): string[] {
-  if (client.ip === "") return [];
+  if (client.ip === "" || client.protocol === "LOCAL") return [];
   const from = `from ${safeName(client.name)} (${safeName(client.host)} ${literal(client.ip)})`;
   return client.tls === undefined ? [from] : [from, `(using ${safeTls(client.tls)})`];
 }

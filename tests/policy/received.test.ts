@@ -50,9 +50,9 @@ test("an IPv6 client has a tagged literal, TLS is told, the identity is not", ()
 });
 
 test("what was made here came from nobody by no protocol", () => {
-  expect(received({}, { ip: "", protocol: "LOCAL" })).toStartWith(
-    "Received: by edge.example (slimta-queue) id 0123456789ABCDEF\r\n",
-  );
+  const header = "Received: by edge.example (slimta-queue) id 0123456789ABCDEF\r\n";
+  expect(received({}, { ip: "127.0.0.1", protocol: "LOCAL" })).toStartWith(header);
+  expect(received({}, { ip: "", protocol: "LOCAL" })).toStartWith(header);
 });
 
 test("a client without a usable name is unknown, an international one has A-labels", () => {
