@@ -170,7 +170,9 @@ class Scanner implements DataScanner {
 
   #give(end: number): void {
     if (end <= this.#runStart) return;
-    const run = this.#chunk.subarray(this.#runStart, end);
+    const { buffer, byteOffset } = this.#chunk;
+    // Not `subarray`: content must be plain bytes also when the chunk is a subclass.
+    const run = new Uint8Array(buffer, byteOffset + this.#runStart, end - this.#runStart);
     this.#runStart = end;
     if (this.#copy === undefined && this.#firstRun.length === 0) this.#firstRun = run;
     else this.#append(run);

@@ -103,6 +103,12 @@ export function runCommand(dialog: Dialog, line: string): Step {
   return handler(dialog, line.slice(verb.length + 1).trim());
 }
 
+/** A reply of several lines without enhanced codes, as EHLO has it, ready for the wire. */
+export function formatLines(code: number, lines: readonly string[]): string {
+  const last = lines.length - 1;
+  return lines.map((line, index) => `${code}${index === last ? " " : "-"}${line}\r\n`).join("");
+}
+
 /** The client as envelopes and events tell of it. */
 export function clientOf(dialog: Dialog): Client {
   const { ip, name, tls } = dialog;

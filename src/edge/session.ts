@@ -1,15 +1,24 @@
 import type { World } from "../lib/world.ts";
-import { formatReply, printable, type Reply, reply } from "../mail/reply.ts";
+import { formatReply, type Reply, reply } from "../mail/reply.ts";
 import type { ClientEvent, Emit } from "../observe/events.ts";
 import type { FrontDoor } from "./accept.ts";
 import { type CommandLines, commandLines } from "./command-lines.ts";
-import { clientOf, type Dialog, newDialog, runCommand, type Step, verbOf } from "./dialog.ts";
+import {
+  clientOf,
+  type Dialog,
+  formatLines,
+  newDialog,
+  runCommand,
+  type Step,
+  verbOf,
+} from "./dialog.ts";
 import {
   type IncomingMessage,
   incomingMessage,
   type MessageOptions,
   TOO_LARGE,
 } from "./message.ts";
+import { tellRefused } from "./refused.ts";
 
 /** What every session of a listener keeps to. */
 export interface SessionOptions extends MessageOptions {
@@ -229,16 +238,9 @@ export class SmtpSession {
         this.#dismiss(NOT_SMTP);
         break;
       default:
-        if (Array.isArray(step)) this.#sayHello(step);
-        else this.#answer(step as Reply, line);
+        if ("code" in step) this.#answer(step, line);
+        else this.#output += formatLines(250, step);
     }
-  }
-
-  #sayHello(lines: readonly string[]): void {
-    const last = lines.length - 1;
-    lines.forEach((line, index) => {
-      this.#output += `250${index === last ? " " : "-"}${line}\r\n`;
-    });
   }
 
   #answer(answer: Reply, line: string): void {
@@ -248,7 +250,7 @@ export class SmtpSession {
 
   #refuse(answer: Reply, line: string): void {
     this.#say(answer);
-    this.#tellRefused(answer, line);
+    tellRefused(this.#parts.emit, this.#dialog, answer, line);
     // Whole batches of refused recipients are no sign of a broken client.
     const isError = this.#parts.trusted ? answer.code === 500 : answer.code !== 503;
     if (!isError || answer.code < 500) return;
@@ -286,7 +288,7 @@ export class SmtpSession {
     const isGone = () => this.#mode === "closed";
     const answer = await message.settle(clientOf(this.#dialog), isGone);
     if (isGone()) return;
-    if (answer.code >= 400) this.#tellRefused(answer, "DATA");
+    if (answer.code >= 400) tellRefused(this.#parts.emit, this.#dialog, answer, "DATA");
     this.#say(answer);
     this.#message = undefined;
     this.#dialog.transaction = undefined;
@@ -351,7 +353,7 @@ export class SmtpSession {
   #dismiss(answer: Reply): void {
     if (this.#mode === "closed") return;
     if (answer.code >= 400) {
-      this.#tellRefused(answer, this.#lastVerb);
+      tellRefused(this.#parts.emit, this.#dialog, answer, this.#lastVerb);
       this.#end = answer === TIMEOUT ? "timeout" : "disconnected";
     }
     this.#say(answer);
@@ -399,19 +401,5 @@ export class SmtpSession {
     const { listener } = this.#options;
     if (what !== "lost") emit({ kind: "client", what, ip, listener });
     else emit({ kind: "client", what, ip, listener, detail: `after ${this.#lastVerb}` });
-  }
-
-  #tellRefused(answer: Reply, line: string): void {
-    const command = printable(verbOf(line) || "UNKNOWN", 20);
-    const sender = this.#dialog.transaction?.mail.sender;
-    const path = printable(/^\w+ \w+: *<?([^> ]*)/u.exec(line)?.[1] ?? "", 320);
-    this.#parts.emit({
-      kind: "refused",
-      client: clientOf(this.#dialog),
-      command,
-      reply: answer,
-      ...(command === "MAIL" ? { sender: path } : sender !== undefined && { sender }),
-      ...(command === "RCPT" && { recipient: path }),
-    });
   }
 }

@@ -181,7 +181,7 @@ class EdgeServer extends SMTPServer {
   }
 
   override _handleProxy(_: Socket, callback: (error: null, options: { id: string }) => void): void {
-    callback(null, { id: UNUSED_ID });
+    callback(null, UNUSED);
   }
 
   /** A handshake that failed before there was a session, or trouble of the listener itself. */
@@ -207,7 +207,7 @@ class EdgeConnection extends SMTPConnection {
   #top: Socket | TLSSocket;
 
   constructor(edge: EdgeServer, socket: Socket | TLSSocket) {
-    super(edge, socket, { id: UNUSED_ID });
+    super(edge, socket, UNUSED);
     this.#edge = edge;
     this.#top = socket;
     this.ip = clientIp(socket.remoteAddress ?? "");
@@ -242,9 +242,7 @@ class EdgeConnection extends SMTPConnection {
 
   #listen(socket: Socket | TLSSocket): void {
     const { client } = this;
-    socket.on("data", (chunk: Uint8Array) => {
-      client.receive(new Uint8Array(chunk.buffer, chunk.byteOffset, chunk.length));
-    });
+    socket.on("data", (chunk: Uint8Array) => client.receive(chunk));
     socket.on("end", () => client.inputEnded());
     socket.on("drain", () => client.drained());
   }
@@ -293,8 +291,8 @@ class EdgeConnection extends SMTPConnection {
 
 /** Which connection a session of the parent's belongs to, once STARTTLS was given. */
 const CONNECTIONS = new WeakMap<SMTPServerSession, EdgeConnection>();
-/** The parent makes a random one otherwise, and nothing shows it. */
-const UNUSED_ID = "-";
+/** The parent would make up an id and study the addresses otherwise, for its own log. */
+const UNUSED = { id: "-", localAddress: "-", remoteAddress: "-", localPort: 1, remotePort: 1 };
 /** The parent wants a parser to detach from. One serves all, since none ever reads. */
 const UNUSED_PARSER = new SMTPStream();
 
