@@ -106,6 +106,13 @@ describe("the envelope", () => {
     expect(recipient).toMatchObject({ smtpUtf8: false, eightBit: true });
   });
 
+  test("stays 7-bit when only a peer speaks another language", () => {
+    const recipients = [refused(bob!, { reply: reply(550, "5.1.1", "Empfänger unbekannt") })];
+    const built = buildNotification(notice({ recipients }));
+    expect(built).toMatchObject({ eightBit: false, smtpUtf8: false });
+    expect(textOf(built)).toContain("smtp; 550 5.1.1 Empf?nger unbekannt");
+  });
+
   test("is about somebody", () => {
     expect(() => buildNotification(notice({ recipients: [] }))).toThrow(InvariantError);
   });
