@@ -1,0 +1,79 @@
+import { existsSync, readFileSync } from "node:fs";
+import { homedir, hostname } from "node:os";
+import manifest from "../package.json" with { type: "json" };
+import { BrokenPipe, CliError, exit } from "./cli/exit-code.ts";
+import type { CliParts, Writer } from "./cli/parts.ts";
+import { runCli } from "./cli/run.ts";
+import { realWorld } from "./lib/world.ts";
+
+declare const BUILD_VERSION: string;
+declare const BUILD_COMMIT: string;
+
+const version = {
+  version: typeof BUILD_VERSION === "string" ? BUILD_VERSION : manifest.version,
+  commit: typeof BUILD_COMMIT === "string" ? BUILD_COMMIT : "development",
+};
+
+const parts: CliParts = {
+  serve,
+  fsck,
+  env: process.env,
+  facts: {
+    uid: process.getuid?.() ?? 0,
+    home: process.env.HOME ?? homedir(),
+    hostname: hostname(),
+  },
+  readFile,
+  stdin: Bun.stdin.stream(),
+  stdout: writer(process.stdout),
+  stderr: writer(process.stderr),
+  fetch: (url, init) => fetch(url, init),
+  exists: existsSync,
+  random: realWorld.random,
+  stopSignal,
+  version,
+};
+
+process.exitCode = await runCli(process.argv.slice(2), parts);
+
+/** The daemon is composed by the app. */
+async function serve(): Promise<number> {
+  throw new CliError("this build has no daemon", { code: exit.unavailable });
+}
+
+async function fsck(): Promise<number> {
+  throw new CliError("this build has no storage", { code: exit.unavailable });
+}
+
+function readFile(path: string): string | undefined {
+  try {
+    return readFileSync(path, "utf8");
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+    throw error;
+  }
+}
+
+function writer(stream: NodeJS.WriteStream): Writer {
+  // Told by the callback of each write; without a listener it would end the process.
+  stream.on("error", () => undefined);
+  return {
+    colour: stream.isTTY === true && !process.env.NO_COLOR,
+    write: (data) => {
+      return new Promise((resolve, reject) => {
+        stream.write(data, (error) => (error ? reject(asBrokenPipe(error)) : resolve()));
+      });
+    },
+  };
+}
+
+function asBrokenPipe(error: Error): Error {
+  const { code } = error as NodeJS.ErrnoException;
+  return code === "EPIPE" ? new BrokenPipe("nobody reads the output", { cause: error }) : error;
+}
+
+function stopSignal(): AbortSignal {
+  const stop = new AbortController();
+  for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => stop.abort());
+  return stop.signal;
+}
