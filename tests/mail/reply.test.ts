@@ -1,7 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
-import { QueueError } from "../../src/mail/queue-error.ts";
-import { formatReply, parseReply, printable, REPLY_TEXT_MAX, reply } from "../../src/mail/reply.ts";
+import { formatReply, parseReply, printable, REPLY_TEXT_MAX } from "../../src/mail/reply.ts";
 
 describe("parseReply", () => {
   test.each([
@@ -41,12 +40,4 @@ test("printable text is cut with a mark", () => {
   expect(printable("a\r\n\tb\u0000c", 10)).toBe("a b c");
   expect(printable("1234567890", 10)).toBe("1234567890");
   expect(printable("12345678901", 10)).toBe("1234567...");
-});
-
-test("a queue error carries the reply and the cause", () => {
-  const cause = new Error("disk");
-  const answer = reply(452, "4.3.1", "Insufficient system storage");
-  const error = new QueueError("cannot store", { reply: answer, cause });
-  expect(error).toMatchObject({ name: "QueueError", reply: answer, cause });
-  expect(new QueueError("x").reply).toBeUndefined();
 });
