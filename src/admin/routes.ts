@@ -48,7 +48,7 @@ export type AdminApp = Hono<{ Bindings: AdminEnv }>;
 type Handler = (c: AdminContext) => Response | Promise<Response>;
 type Methods = Readonly<Partial<Record<"GET" | "POST" | "DELETE", Handler>>>;
 
-const VERBS = ["retry", "hold", "release", "remove", "bounce"] as const;
+const VERBS = ["retry", "hold", "release", "remove", "bounce"] as const satisfies readonly Verb[];
 
 const HEADERS: Readonly<Record<string, string>> = {
   "Cache-Control": "no-store",
@@ -113,7 +113,6 @@ function routesOf(
     return c.json(shown, report.status === "ready" ? 200 : 503);
   };
   const livez: Handler = (c) => c.json({ status: "live" });
-  const verbs = VERBS.join("|");
   return {
     "/": { GET: overview(control, parts, ready) },
     "/livez": { GET: livez },
@@ -127,11 +126,16 @@ function routesOf(
     "/v1/queue": { GET: queue(control, parts) },
     "/v1/flush": { POST: flush(control, parts) },
     "/v1/messages": { GET: list(control, parts) },
-    [`/v1/messages/:verb{${verbs}}`]: { POST: bulk(control, parts) },
-    "/v1/messages/:id": { GET: show(control, parts), DELETE: apply(control, parts) },
+    ...forVerbs("/v1/messages", (verb) => bulk(control, parts, verb)),
+    "/v1/messages/:id": { GET: show(control, parts), DELETE: apply(control, parts, "remove") },
     "/v1/messages/:id/content": { GET: content(control) },
-    [`/v1/messages/:id/:verb{${verbs}}`]: { POST: apply(control, parts) },
+    ...forVerbs("/v1/messages/:id", (verb) => apply(control, parts, verb)),
   };
+}
+
+/** Each verb is a path of its own: no pattern stands between a message and all messages. */
+function forVerbs(base: string, handler: (verb: Verb) => Handler): Record<string, Methods> {
+  return Object.fromEntries(VERBS.map((verb) => [`${base}/${verb}`, { POST: handler(verb) }]));
 }
 
 function overview(
@@ -202,20 +206,18 @@ function content(control: QueueControl): Handler {
   };
 }
 
-function apply(control: QueueControl, { emit }: AdminParts): Handler {
+function apply(control: QueueControl, { emit }: AdminParts, verb: Verb): Handler {
   return async (c) => {
     readQuery(c.req.url, noQuery);
-    const verb = (c.req.param("verb") ?? "remove") as Verb;
     const id = await existing(c, async (id) => ((await control[verb](id)) ? id : undefined));
     emit({ kind: "operator", action: verb, subject: id, count: 1 });
     return c.json({ id, done: true });
   };
 }
 
-function bulk(control: QueueControl, { emit }: AdminParts): Handler {
+function bulk(control: QueueControl, { emit }: AdminParts, verb: Verb): Handler {
   return async (c) => {
     const selector = readSelector(c.req.url);
-    const verb = c.req.param("verb") as Verb;
     const count = await control.each(verb, selector);
     emit({ kind: "operator", action: verb, subject: describe(selector), count });
     return c.json({ count });

@@ -75,17 +75,17 @@ function wrapped(text: string, indent: number): string {
   return lines.map((line) => `${" ".repeat(indent)}${line}\n`).join("");
 }
 
-/** Text in lines of at most `width` columns, broken between words; a longer word stays whole. */
+/** Text in lines of at most `width` columns, broken between words where there are any. */
 export function folded(text: string, width: number): readonly string[] {
   const lines: string[] = [];
-  let line = "";
-  for (const word of text.split(" ")) {
-    if (line !== "" && line.length + 1 + word.length > width) {
-      lines.push(line);
-      line = word;
-    } else line = line === "" ? word : `${line} ${word}`;
+  let rest = text;
+  while (rest.length > width) {
+    const space = rest.lastIndexOf(" ", width);
+    const end = space > 0 ? space : width;
+    lines.push(rest.slice(0, end));
+    rest = rest.slice(end).trimStart();
   }
-  return [...lines, line];
+  return [...lines, rest];
 }
 
 /** A page of the queue: two lines a message, and one for each recipient that was asked for. */
@@ -115,8 +115,8 @@ function summaryText(summary: Summary, now: number): string {
     count(summary.attempts).padStart(5),
     nextText(state, summary.due, now),
   ].join("  ");
-  const from = shortened(printable(sender, 400), 38) || "<>";
-  const to = shortened(printable(domain, 400) || "no domain", 30);
+  const from = shortened(printable(sender, 400), 34) || "<>";
+  const to = shortened(printable(domain, 400) || "no domain", 28);
   const others = summary.recipientCount === 1 ? "" : ` (${count(summary.recipientCount)})`;
   return `${columns}\n    ${from} -> ${to}${others}\n`;
 }
