@@ -1,5 +1,6 @@
 import type { Socket } from "node:net";
 import type { Content } from "../mail/content.ts";
+import { isPlain } from "./line-scan.ts";
 
 const CR = 0x0d;
 const LF = 0x0a;
@@ -94,6 +95,10 @@ class Stuffer {
 
   /** How many bytes have to be added to `bytes`, which are then behind us. */
   count(bytes: Uint8Array): number {
+    if (isPlain(bytes, this.#previous)) {
+      this.#previous = bytes.at(-1) ?? this.#previous;
+      return 0;
+    }
     let previous = this.#previous;
     let extra = 0;
     for (let index = 0; index < bytes.length; index += 1) {
