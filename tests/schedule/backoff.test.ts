@@ -88,7 +88,7 @@ describe.each(Object.entries(stock))("%s backoff", (_, backoff) => {
 });
 
 test("steps follow the list and repeat its last entry", () => {
-  const delays = [1, 2, 3, 4, 5, 1000].map((count) => stock["steps"]?.(count, 0, MIDDLE));
+  const delays = [1, 2, 3, 4, 5, 1000].map((count) => stock.steps?.(count, 0, MIDDLE));
   expect(delays).toEqual([...stepsMs, 4 * HOUR_MS, 4 * HOUR_MS]);
 });
 
@@ -106,7 +106,7 @@ test("the parent's example: 12 * 5 ** attempts seconds, five times", () => {
 });
 
 test("growth stops at the maximum", () => {
-  expect(stock["exponential"]?.(9999, 0, MIDDLE)).toBe(DAY_MS);
+  expect(stock.exponential?.(9999, 0, MIDDLE)).toBe(DAY_MS);
 });
 
 test("no retry is what it says", () => {
