@@ -1,4 +1,5 @@
 import * as v from "valibot";
+import { assert } from "../lib/assert.ts";
 import { type Config, toConfig } from "./config.ts";
 import { type Env, type Facts, placesOf } from "./facts.ts";
 import {
@@ -11,7 +12,7 @@ import {
   type ReadFile,
 } from "./layers.ts";
 import type { Found, Issue, Layer, Origin } from "./origin.ts";
-import { show } from "./redact.ts";
+import { showWrong } from "./redact.ts";
 import { rules } from "./rules.ts";
 import { type ConfigValues, configSchema } from "./schema.ts";
 import { type Setting, settingsOf } from "./setting.ts";
@@ -71,11 +72,15 @@ export function loadConfig(input: LoadInput): LoadResult {
   const found = new Map(layers.flatMap((layer) => layer.found).map((one) => [one.path, one]));
   for (const derived of derivedDefaults(found, places.hostname)) found.set(derived.path, derived);
   const parsed = v.safeParse(schema, treeOf(found.values()));
-  const unread = (parsed.issues ?? []).map((issue) => valueIssue(issue, settings, found));
+  const unread = (parsed.issues ?? [])
+    .map((issue) => valueIssue(issue, settings, found))
+    // What only follows from something wrong is not wrong itself.
+    .filter(({ origin }) => origin.kind !== "default");
   const values = parsed.output as ConfigValues;
   const broken = ruleIssues(values, [...unread, ...layers.flatMap(issuesOf)], found, input);
   const issues = [...layers.flatMap(issuesOf), ...unread, ...broken];
   if (issues.length > 0) return { kind: "refused", issues };
+  assert(parsed.success, "what is refused has an issue");
   const written = settings.map((setting) => writtenValue(setting, found));
   return { kind: "loaded", config: toConfig(values), values: written, file: file.name };
 }
@@ -161,8 +166,8 @@ function valueIssue(
   const setting = settings.find(({ path }) => `${keys.join(".")}.`.startsWith(`${path}.`));
   const index = setting === undefined ? undefined : keys[setting.path.split(".").length];
   const path = setting?.path ?? keys.join(".");
-  const raw = issue.path?.at(-1)?.value;
-  const shown = show(raw, setting?.secret);
+  const whole = found.get(path)?.raw;
+  const shown = showWrong(issue.path?.at(-1)?.value, whole, setting?.secret);
   const message = `expected ${issue.message}, found ${shown}`;
   return {
     path: index === undefined ? path : `${path}[${index}]`,
