@@ -5,7 +5,7 @@ import { whyNoPeer } from "../tests/support/peers.ts";
 import { ALONE } from "./benchmark/alone.ts";
 import { COMPARED, type Measures, type Setting } from "./benchmark/compared.ts";
 import type { ContenderName } from "./benchmark/contender.ts";
-import { fileSystem, machineFacts } from "./benchmark/machine.ts";
+import { fileSystem, machineFacts, spoolsDir } from "./benchmark/machine.ts";
 import { type CaseRuns, figure, rowsOf, tableOf } from "./benchmark/report.ts";
 
 const HELP = `scripts/bench [flags]: measures ./slimta-queue side by side with a private Postfix (as root)
@@ -41,16 +41,16 @@ if (flags.help) {
 }
 
 const runs = count(flags.runs, flags.quick ? 3 : 5, "--runs");
+refuseUnusable();
 const setting: Setting = {
   messages: count(flags.messages, flags.quick ? 4000 : 20_000, "--messages"),
   sessions: 20,
   bytes: 10 * 1024,
-  parent: flags.dir,
+  parent: spoolsDir(usableDir()).path,
 };
 await main();
 
 async function main(): Promise<void> {
-  refuseUnusable();
   const facts = await machineFacts(setting.parent);
   for (const [name, fact] of Object.entries(facts)) console.log(`${name}: ${fact}`);
   const load = `${setting.messages} messages of ${setting.bytes} octets over ${setting.sessions} sessions`;
@@ -125,11 +125,13 @@ function refuseUnusable(): void {
   const peers = ["smtp-source", "smtp-sink", ...(flags["without-postfix"] ? [] : ["postfix"])];
   const reasons = peers.map(whyNoPeer).filter((reason) => reason !== undefined);
   if (reasons.length > 0) refuse(reasons.join("; "));
-  if (fileSystem(setting.parent) === "tmpfs") {
-    refuse(
-      `${setting.parent} is in memory, where a sync costs nothing: name a directory on a disk by --dir`,
-    );
-  }
+}
+
+function usableDir(): string {
+  if (fileSystem(flags.dir) !== "tmpfs") return flags.dir;
+  return refuse(
+    `${flags.dir} is in memory, where a sync costs nothing: name one on a disk by --dir`,
+  );
 }
 
 function refuse(reason: string): never {

@@ -1,4 +1,5 @@
 import { closeSync, openSync, readFileSync } from "node:fs";
+import { atExit } from "./at-exit.ts";
 
 /** A started program. Disposing ends it; none outlives the test process. */
 export interface Child extends AsyncDisposable {
@@ -30,7 +31,7 @@ const STOP_GRACE_MS = 10_000;
 const OUTPUT_CHARS_MAX = 4 * 1024 * 1024;
 
 const running = new Set<{ kill(signal: NodeJS.Signals): void }>();
-process.on("exit", () => {
+atExit("programs", () => {
   for (const child of running) child.kill("SIGKILL");
 });
 

@@ -11,6 +11,7 @@ import {
 } from "node:fs";
 import { appendFile, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
+import { atExit } from "./at-exit.ts";
 import { freePort } from "./free-port.ts";
 import { type TempDir, tempDir } from "./temp-dir.ts";
 import { accepts, until } from "./until.ts";
@@ -79,9 +80,11 @@ const CHROOT_FILES = [
 ];
 
 const started = new Set<Postfix>();
-// First of all the exit's listeners: the one that removes directories would take away the pid file.
-process.prependListener("exit", () => {
-  for (const postfix of started) process.kill(postfix.masterPid());
+atExit("programs", () => {
+  for (const postfix of started) {
+    started.delete(postfix);
+    process.kill(postfix.masterPid());
+  }
 });
 
 /** Makes an instance with Debian's defaults (chroot included), open to 127.0.0.1 only, and starts it. */

@@ -1,6 +1,7 @@
 import { chmodSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { atExit } from "./at-exit.ts";
 
 /** A directory of one test; disposing removes it with all that is in it. */
 export interface TempDir extends AsyncDisposable {
@@ -9,7 +10,7 @@ export interface TempDir extends AsyncDisposable {
 }
 
 const left = new Set<string>();
-process.on("exit", () => {
+atExit("directories", () => {
   for (const path of left) remove(path);
 });
 
