@@ -2,7 +2,7 @@ import type { Content } from "../mail/content.ts";
 
 /**
  * A message as received, as a stream: at most one chunk of it is in memory. Rejects when not even the first chunk can be
- * read; what fails later cuts the answer short of its `Content-Length`.
+ * read; what fails later breaks the connection off, so that nobody takes a part for the whole.
  */
 export async function contentResponse(id: string, content: Content, head: boolean) {
   const headers = {
