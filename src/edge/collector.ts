@@ -36,6 +36,7 @@ export function collector(spillBytes: number, openBody: () => Promise<BodySink>)
   }
 
   async function discard(): Promise<void> {
+    if (discarded) return;
     discarded = true;
     memory.take();
     try {

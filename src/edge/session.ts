@@ -154,10 +154,8 @@ export class SmtpSession {
   /** The handshake that `Wire.startTls` began is done. All that was learnt before it is forgotten (RFC 3207 §4.2). */
   secured(tls: string): void {
     if (this.#mode !== "handshake") return;
-    this.#dialog.name = "";
-    this.#dialog.extended = false;
-    this.#dialog.tls = tls;
-    this.#dialog.transaction = undefined;
+    const fresh = { name: "", extended: false, tls, transaction: undefined };
+    Object.assign(this.#dialog, fresh);
     this.#lines = commandLines(this.#options.bareLineEnds === "refuse");
     this.#mode = "command";
   }
@@ -335,18 +333,17 @@ export class SmtpSession {
     this.#flush();
     if (this.#holds > 0) return;
     if (this.#inputEnded) this.#leave();
-    else if (this.#isPaused) this.#resume();
+    else this.#resume();
   }
 
   #pause(): void {
-    if (this.#isPaused) return;
+    if (!this.#isPaused) this.#parts.wire.pause();
     this.#isPaused = true;
-    this.#parts.wire.pause();
   }
 
   #resume(): void {
+    if (this.#isPaused) this.#parts.wire.resume();
     this.#isPaused = false;
-    this.#parts.wire.resume();
   }
 
   /** Answers a last time and closes. */
@@ -399,7 +396,7 @@ export class SmtpSession {
   #tell(what: ClientEvent["what"]): void {
     const { ip, emit } = this.#parts;
     const { listener } = this.#options;
-    if (what !== "lost") emit({ kind: "client", what, ip, listener });
-    else emit({ kind: "client", what, ip, listener, detail: `after ${this.#lastVerb}` });
+    const detail = what === "lost" ? { detail: `after ${this.#lastVerb}` } : undefined;
+    emit({ kind: "client", what, ip, listener, ...detail });
   }
 }

@@ -53,6 +53,7 @@ export interface SmtpEdge {
 
 const TOO_MANY_CONNECTIONS = reply(421, "4.7.0", "Too many connections, try again later");
 const TOO_MANY_FROM_IP = reply(421, "4.7.0", "Too many connections from your address");
+const EMPTIED = Symbol("emptied");
 const TLS_VERSION_MIN = "TLSv1.2";
 
 /** Accepts mail over SMTP and gives it to the door (RFC 5321). Rejects when it cannot listen or use the certificate. */
@@ -61,13 +62,16 @@ export async function openSmtpEdge(
   door: FrontDoor,
   parts: EdgeParts,
 ): Promise<SmtpEdge> {
+  if (options.implicitTls && options.tls === undefined) {
+    throw new RangeError("implicit TLS needs a certificate");
+  }
   const server = new EdgeServer(options, door, parts);
   const address = await listening(server, options.listen);
   server.sessionOptions = { ...options, listener: `${address.host}:${address.port}` };
   let drained: Promise<void> | undefined;
 
   async function drain(graceMs: number): Promise<void> {
-    drained ??= new Promise((resolve) => server.server.close(() => resolve()));
+    drained ??= server.stopped();
     server.sendAway();
     if (graceMs <= 0) server.cutOff();
     const cancel = parts.world.clock.after(graceMs, () => server.cutOff());
@@ -139,6 +143,13 @@ class EdgeServer extends SMTPServer {
     this.updateSecureContext({ ...tls });
   }
 
+  /** Stops listening; resolves when nothing is open any more. */
+  async stopped(): Promise<void> {
+    await new Promise<void>((resolve) => this.server.close(() => resolve()));
+    // The listener knows of the sockets below TLS only, which go first.
+    if (this.open.size > 0) await new Promise<void>((resolve) => this.once(EMPTIED, resolve));
+  }
+
   sendAway(): void {
     for (const socket of this._pendingSockets.values()) socket.destroy();
     for (const connection of this.open) connection.client.drain();
@@ -163,6 +174,7 @@ class EdgeServer extends SMTPServer {
     const fromIp = (this.#perIp.get(connection.ip) ?? 0) - 1;
     if (fromIp > 0) this.#perIp.set(connection.ip, fromIp);
     else this.#perIp.delete(connection.ip);
+    if (this.open.size === 0) this.emit(EMPTIED);
   }
 
   override connect(socket: Socket | TLSSocket): void {
