@@ -1,4 +1,3 @@
-import { rm } from "node:fs/promises";
 import type { Clock } from "../lib/world.ts";
 import type { AdminEnv } from "./guard.ts";
 import { problemResponse } from "./problem.ts";
@@ -11,7 +10,7 @@ export type AdminAddress =
 export interface AdminServerOptions {
   /** Port 0 takes a free one. */
   readonly listen: readonly AdminAddress[];
-  /** How long a connection may be silent while it owes a request or takes no answer. At most 255. */
+  /** How long a TCP connection may be silent while it owes a request or takes no answer. At most 255. */
   readonly idleTimeoutSeconds: number;
   /** How long `close` waits for answers that are under way. */
   readonly closeGraceMs: number;
@@ -24,6 +23,12 @@ export const ADMIN_CLOSE_GRACE_MS = 2000;
 
 /** Nothing here takes a body; this only bounds what is read before that is said. */
 const BODY_BYTES_MAX = 1024;
+
+/**
+ * Unix sockets are used by our own user only, and `timeout` has no effect on their requests: no limit at all. Bun takes
+ * the option there, its types do not know it.
+ */
+const PATIENT: object = { idleTimeout: 0 };
 
 export interface AdminServer {
   /** Where it listens, in the order of the options, with the ports that were taken. */
@@ -48,16 +53,14 @@ export async function openAdmin(
   app: AdminHandler,
 ): Promise<AdminServer> {
   const servers: Server[] = [];
-  const sockets: string[] = [];
   let closing: Promise<void> | undefined;
   const close = () => {
-    closing ??= closeAll(servers, sockets, options);
+    closing ??= closeAll(servers, options);
     return closing;
   };
   try {
     for (const address of options.listen) {
       servers.push(await listen(address, options, app));
-      if ("unix" in address) sockets.push(address.unix);
     }
   } catch (cause) {
     await close();
@@ -71,7 +74,7 @@ export async function openAdmin(
 
 async function listen(
   address: AdminAddress,
-  options: AdminServerOptions,
+  { idleTimeoutSeconds }: AdminServerOptions,
   app: AdminHandler,
 ): Promise<Server> {
   const common = {
@@ -80,29 +83,26 @@ async function listen(
     error: () => problemResponse({ status: 500, detail: "Something went wrong here." }),
   };
   if ("unix" in address) {
-    await clearSocketPath(address.unix);
+    const { unix } = address;
+    await clearSocketPath(unix);
     const fetch = (request: Request) => app.fetch(request, { peer: "unix" });
-    return withPrivateSocket(address.unix, () =>
-      Bun.serve({ ...common, unix: address.unix, fetch }),
-    );
+    return withPrivateSocket(unix, () => Bun.serve({ ...common, unix, fetch, ...PATIENT }));
   }
   return Bun.serve({
     ...common,
     hostname: address.host,
     port: address.port,
-    idleTimeout: options.idleTimeoutSeconds,
+    idleTimeout: idleTimeoutSeconds,
     fetch(request, server) {
       // What an operator started may take its time: a million messages are not removed in a minute.
       if (request.method === "POST") server.timeout(request, 0);
-      const peer = server.requestIP(request)?.address;
-      return app.fetch(request, { peer: peer ?? "unknown" });
+      return app.fetch(request, { peer: server.requestIP(request)?.address ?? "unknown" });
     },
   });
 }
 
 async function closeAll(
   servers: readonly Server[],
-  sockets: readonly string[],
   { clock, closeGraceMs }: AdminServerOptions,
 ): Promise<void> {
   const stopped = Promise.all(servers.map((server) => server.stop()));
@@ -113,5 +113,4 @@ async function closeAll(
   await Promise.race([stopped, late]);
   cancel();
   await Promise.all(servers.map((server) => server.stop(true)));
-  await Promise.all(sockets.map((path) => rm(path, { force: true })));
 }

@@ -159,9 +159,10 @@ test("a unix socket is for its owner only, trusted, and gone after close", async
 });
 
 test("opening leaves the umask of the process alone", async () => {
-  const before = process.umask();
+  const before = process.umask(0o022);
+  closers.push(() => process.umask(before));
   await open([{ unix: join(directory(), "admin.sock") }]);
-  expect(process.umask()).toBe(before);
+  expect(process.umask()).toBe(0o022);
 });
 
 test("over TCP the peer is known: the token is wanted", async () => {
