@@ -1,6 +1,7 @@
 import { existsSync, readFileSync } from "node:fs";
 import { homedir, hostname } from "node:os";
 import manifest from "../package.json" with { type: "json" };
+import { serve } from "./app/serve.ts";
 import { BrokenPipe, CliError, exit } from "./cli/exit-code.ts";
 import type { CliParts, Writer } from "./cli/parts.ts";
 import { runCli } from "./cli/run.ts";
@@ -15,7 +16,7 @@ const version = {
 };
 
 const parts: CliParts = {
-  serve,
+  serve: (config) => serve(config, version.version),
   fsck,
   env: process.env,
   facts: {
@@ -36,13 +37,8 @@ const parts: CliParts = {
 
 process.exitCode = await runCli(process.argv.slice(2), parts);
 
-/** The daemon is composed by the app. */
-async function serve(): Promise<number> {
-  throw new CliError("this build has no daemon", { code: exit.unavailable });
-}
-
 async function fsck(): Promise<number> {
-  throw new CliError("this build has no storage", { code: exit.unavailable });
+  throw new CliError("this build has no fsck", { code: exit.unavailable });
 }
 
 function readFile(path: string): string | undefined {

@@ -125,7 +125,7 @@ export interface StoredMessage {
   readonly envelope: Envelope;
   readonly attempts: number;
   readonly due: number;
-  readonly held: boolean;
+  readonly state: MessageState;
   readonly delayNotified: boolean;
   /** How many recipients the envelope had when it was stored. */
   readonly recipientCount: number;
@@ -136,8 +136,10 @@ export interface StoredMessage {
 export interface LeaseOptions {
   readonly holder: string;
   readonly until: number;
-  /** Domains to pass over for now. */
+  /** Domains to pass over for now; asked once for each message that is looked at. */
   readonly skip?: (domain: string) => boolean;
+  /** Leave out what is due only because of a flush. */
+  readonly timelyOnly?: boolean;
 }
 
 export interface Lease {

@@ -38,6 +38,7 @@ import {
   progressOf,
   type Row,
   settledRow,
+  stateOf,
   summaryOf,
 } from "./row.ts";
 import { leaseOf, type ScheduleReader } from "./schedule.ts";
@@ -173,7 +174,7 @@ export class DiskStorage implements QueueStorage {
       envelope: done.size === 0 ? envelope : { ...envelope, recipients: pending },
       attempts: row.attempts,
       due: row.due,
-      held: row.epoch === EPOCH_HELD,
+      state: stateOf(row),
       delayNotified: progress.delayNotified,
       recipientCount: row.recipientCount,
       recipients: progress.recipients,
@@ -192,7 +193,7 @@ export class DiskStorage implements QueueStorage {
     const { journal, schedule, db } = this.#parts;
     this.#expireLeases(now);
     journal.apply();
-    const rows = schedule.due(this.#epoch, now, limit, options.skip ?? (() => false));
+    const rows = schedule.due({ epoch: this.#epoch, now, limit, ...options });
     if (rows.length === 0) return [];
     db.transaction(() => db.lease(rows.map((row) => row.id)));
     journal.countLeased(rows);

@@ -6,6 +6,17 @@ import type { StateDb } from "./state-db.ts";
 const PASSED_OVER_MAX = 256;
 /** Domains that one call visits one by one when skipped ones fill the front of the schedule. */
 const DOMAINS_MAX = 64;
+/** Messages that one of them gives to one call. */
+const PER_DOMAIN_MAX = 32;
+
+/** What `lease` asks for: rows that wait in `epoch` and are due at `now`, or wait in an older epoch. */
+export interface DueQuery {
+  readonly epoch: number;
+  readonly now: number;
+  readonly limit: number;
+  readonly skip?: (domain: string) => boolean;
+  readonly timelyOnly?: boolean;
+}
 
 /**
  * Finds due messages for `lease`. At first in the order of time; where domains to skip fill the front of that order, one
@@ -20,25 +31,19 @@ export class ScheduleReader {
     this.#db = db;
   }
 
-  /** At most `limit` rows of `epoch` and older that are due at `now`. */
-  due(
-    epoch: number,
-    now: number,
-    limit: number,
-    skip: (domain: string) => boolean,
-  ): readonly Row[] {
-    const front = this.#front(epoch, now, limit + PASSED_OVER_MAX);
+  due(query: DueQuery): readonly Row[] {
+    const { limit, skip = () => false } = query;
+    const front = this.#front(query, limit + PASSED_OVER_MAX);
     const wanted = front.filter((row) => !skip(row.domain)).slice(0, limit);
     // A front that was not cut short has everything there is.
     if (wanted.length === limit || front.length < limit + PASSED_OVER_MAX) return wanted;
     const taken = new Set(wanted.map((row) => row.id));
-    const others = this.#roundOfDomains(epoch, now, limit - wanted.length, skip, taken);
-    return [...wanted, ...others];
+    return [...wanted, ...this.#roundOfDomains(query, limit - wanted.length, taken)];
   }
 
   /** What was flushed and what is due by time in turn: a large flush must not make the rest wait. */
-  #front(epoch: number, now: number, limit: number): readonly Row[] {
-    const flushed = this.#db().flushed(epoch, limit);
+  #front({ epoch, now, timelyOnly }: DueQuery, limit: number): readonly Row[] {
+    const flushed = timelyOnly ? [] : this.#db().flushed(epoch, limit);
     const timely = this.#db().due(epoch, now, limit);
     if (flushed.length === 0) return timely;
     if (timely.length === 0) return flushed;
@@ -46,22 +51,19 @@ export class ScheduleReader {
   }
 
   #roundOfDomains(
-    epoch: number,
-    now: number,
+    { epoch, now, skip = () => false, timelyOnly }: DueQuery,
     limit: number,
-    skip: (domain: string) => boolean,
     taken: ReadonlySet<string>,
   ): readonly Row[] {
     const found: Row[] = [];
-    let left = DOMAINS_MAX;
-    while (found.length < limit && left > 0) {
-      left -= 1;
+    for (let left = DOMAINS_MAX; left > 0 && found.length < limit; left -= 1) {
       const domain = this.#db().domainAfter(this.#domain);
       this.#domain = domain ?? "";
       if (domain === undefined) break;
       if (skip(domain)) continue;
-      const rows = this.#db().dueOfDomain(domain, epoch, now, limit - found.length);
-      found.push(...rows.filter((row) => !taken.has(row.id)));
+      const atMost = Math.min(PER_DOMAIN_MAX, limit - found.length);
+      const rows = this.#db().dueOfDomain(domain, epoch, now, atMost);
+      found.push(...rows.filter((row) => !taken.has(row.id) && !(timelyOnly && row.epoch < epoch)));
     }
     return found;
   }

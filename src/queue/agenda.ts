@@ -1,0 +1,153 @@
+import {
+  limitOf,
+  openThrottle,
+  type Throttle,
+  type ThrottleOptions,
+} from "../schedule/throttle.ts";
+
+/** A leased message that waits for its turn. */
+export interface Waiting {
+  readonly id: string;
+  readonly domain: string;
+  /** When this process took it. */
+  readonly takenAt: number;
+}
+
+/** One destination: what waits for it, what is under way, and how far it is trusted. */
+export interface Lane {
+  readonly destination: string;
+  readonly waiting: Waiting[];
+  delivering: number;
+  readonly throttle: Throttle;
+  /** Stands in the round of lanes that can start a delivery. */
+  queued: boolean;
+}
+
+export interface AgendaOptions {
+  /** Deliveries at once, all destinations together. */
+  readonly deliveriesMax: number;
+  /** Messages that wait here, all destinations together: a window onto the store, not a mirror of it (P8). */
+  readonly waitingMax: number;
+  /** Messages that wait here for one destination. */
+  readonly waitingPerDestinationMax: number;
+  readonly throttle: ThrottleOptions;
+}
+
+/** Destinations that are remembered; idle ones beyond go first. */
+const LANES_MAX = 10_000;
+
+/**
+ * The bounded window of messages about to be delivered, one lane for each destination. Lanes take turns, and within a
+ * lane the message that came first is first. A lane that is full, suspended or slow takes nothing away from the others but its
+ * own share (P9).
+ */
+export class Agenda {
+  readonly #options: AgendaOptions;
+  /** In the order of their last use. */
+  readonly #lanes = new Map<string, Lane>();
+  readonly #round: Lane[] = [];
+  #delivering = 0;
+  #waiting = 0;
+
+  constructor(options: AgendaOptions) {
+    this.#options = options;
+  }
+
+  get delivering(): number {
+    return this.#delivering;
+  }
+
+  get waiting(): number {
+    return this.#waiting;
+  }
+
+  /** How many more may wait. */
+  get room(): number {
+    return Math.max(0, this.#options.waitingMax - this.#waiting);
+  }
+
+  /** How many more may wait for one destination at `now`; none while it is suspended. */
+  roomFor(destination: string, now: number): number {
+    const lane = this.#lanes.get(destination);
+    if (lane === undefined) return this.#options.waitingPerDestinationMax;
+    const limit = limitOf(lane.throttle, now);
+    const isProbing = lane.throttle.suspendedUntil !== null;
+    const most = isProbing ? limit : this.#options.waitingPerDestinationMax;
+    return Math.max(0, most - lane.waiting.length);
+  }
+
+  add(destination: string, waiting: Waiting, now: number): void {
+    const lane = this.lane(destination);
+    lane.waiting.push(waiting);
+    this.#waiting += 1;
+    this.#enqueue(lane, now);
+  }
+
+  /** The next message that may start at `now`, if any: it counts as delivering until `done`. */
+  next(now: number): { readonly lane: Lane; readonly waiting: Waiting } | undefined {
+    while (this.#delivering < this.#options.deliveriesMax) {
+      const lane = this.#round.shift();
+      if (lane === undefined) return undefined;
+      lane.queued = false;
+      if (!canStart(lane, now)) continue;
+      const waiting = lane.waiting.shift();
+      if (waiting === undefined) continue;
+      this.#waiting -= 1;
+      this.#delivering += 1;
+      lane.delivering += 1;
+      this.#enqueue(lane, now);
+      return { lane, waiting };
+    }
+    return undefined;
+  }
+
+  done(lane: Lane, now: number): void {
+    lane.delivering -= 1;
+    this.#delivering -= 1;
+    this.#enqueue(lane, now);
+  }
+
+  /** Looks again at a lane whose limit has changed. */
+  wake(lane: Lane, now: number): void {
+    this.#enqueue(lane, now);
+  }
+
+  /** Takes back everything that waits in a lane. */
+  clear(lane: Lane): readonly Waiting[] {
+    const taken = lane.waiting.splice(0);
+    this.#waiting -= taken.length;
+    return taken;
+  }
+
+  lane(destination: string): Lane {
+    const known = this.#lanes.get(destination);
+    if (known !== undefined) return known;
+    const throttle = openThrottle(this.#options.throttle);
+    const lane: Lane = { destination, waiting: [], delivering: 0, throttle, queued: false };
+    this.#lanes.set(destination, lane);
+    if (this.#lanes.size > LANES_MAX) this.#forgetIdle();
+    return lane;
+  }
+
+  lanes(): Iterable<Lane> {
+    return this.#lanes.values();
+  }
+
+  #enqueue(lane: Lane, now: number): void {
+    if (lane.queued || !canStart(lane, now)) return;
+    lane.queued = true;
+    this.#round.push(lane);
+  }
+
+  #forgetIdle(): void {
+    for (const [destination, lane] of this.#lanes) {
+      if (lane.delivering > 0 || lane.waiting.length > 0) continue;
+      this.#lanes.delete(destination);
+      if (this.#lanes.size <= LANES_MAX / 2) return;
+    }
+  }
+}
+
+function canStart(lane: Lane, now: number): boolean {
+  return lane.waiting.length > 0 && lane.delivering < limitOf(lane.throttle, now);
+}
