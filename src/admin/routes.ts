@@ -6,7 +6,7 @@ import { formatReply } from "../mail/reply.ts";
 import type { Emit } from "../observe/events.ts";
 import type { Totals } from "../observe/metrics.ts";
 import { EXPOSITION_TYPE } from "../observe/registry.ts";
-import type { MessageDetail, QueueControl, Selector, Verb } from "../queue/control.ts";
+import type { MessageDetail, QueueControl, Verb } from "../queue/control.ts";
 import { contentResponse } from "./content.ts";
 import { ENDPOINTS } from "./endpoints.ts";
 import { type AdminEnv, type Guard, openGuard } from "./guard.ts";
@@ -40,6 +40,7 @@ export interface AdminParts {
   /** Names of this host that a `Host` header may have, besides the loopback ones. */
   readonly hosts: readonly string[];
   readonly clock: Clock;
+  /** Told of faults; what operators do is told by the queue. */
   readonly emit: Emit;
 }
 
@@ -124,12 +125,12 @@ function routesOf(
       GET: async (c) => c.body(await parts.metrics(), 200, { "Content-Type": EXPOSITION_TYPE }),
     },
     "/v1/queue": { GET: queue(control, parts) },
-    "/v1/flush": { POST: flush(control, parts) },
+    "/v1/flush": { POST: flush(control) },
     "/v1/messages": { GET: list(control, parts) },
-    ...forVerbs("/v1/messages", (verb) => bulk(control, parts, verb)),
-    "/v1/messages/:id": { GET: show(control, parts), DELETE: apply(control, parts, "remove") },
+    ...forVerbs("/v1/messages", (verb) => bulk(control, verb)),
+    "/v1/messages/:id": { GET: show(control, parts), DELETE: apply(control, "remove") },
     "/v1/messages/:id/content": { GET: content(control) },
-    ...forVerbs("/v1/messages/:id", (verb) => apply(control, parts, verb)),
+    ...forVerbs("/v1/messages/:id", (verb) => apply(control, verb)),
   };
 }
 
@@ -206,37 +207,29 @@ function content(control: QueueControl): Handler {
   };
 }
 
-function apply(control: QueueControl, { emit }: AdminParts, verb: Verb): Handler {
+function apply(control: QueueControl, verb: Verb): Handler {
   return async (c) => {
     readQuery(c.req.url, noQuery);
     const id = await existing(c, async (id) => ((await control[verb](id)) ? id : undefined));
-    emit({ kind: "operator", action: verb, subject: id, count: 1 });
     return c.json({ id, done: true });
   };
 }
 
-function bulk(control: QueueControl, { emit }: AdminParts, verb: Verb): Handler {
+function bulk(control: QueueControl, verb: Verb): Handler {
   return async (c) => {
     const selector = readSelector(c.req.url);
     const count = await control.each(verb, selector);
-    emit({ kind: "operator", action: verb, subject: describe(selector), count });
     return c.json({ count });
   };
 }
 
-function flush(control: QueueControl, { emit }: AdminParts): Handler {
+function flush(control: QueueControl): Handler {
   return async (c) => {
     const selector = selectorOf(readQuery(c.req.url, flushQuery));
     const all = Object.keys(selector).length === 0;
     const flushed = await (all ? control.flush() : control.flush(selector));
-    emit({ kind: "operator", action: "flush", subject: describe(selector), count: flushed });
     return c.json({ flushed });
   };
-}
-
-function describe(selector: Selector): string {
-  const parts = Object.entries(selector).map(([name, value]) => `${name}=${value}`);
-  return parts.length === 0 ? "all" : parts.join(" ");
 }
 
 /** What `find` finds under the id in the path, or 404. */

@@ -6,6 +6,7 @@ import type {
   NotificationEvent,
   OperatorEvent,
 } from "./events.ts";
+import { cleanWord } from "./sanitise.ts";
 
 /** Which of Postfix's programs would have written a line: log readers go by it. */
 export type Service = "smtpd" | "cleanup" | "qmgr" | "smtp" | "bounce" | "admin" | "master";
@@ -26,16 +27,17 @@ export function notificationName(action: NotificationEvent["action"]): string {
 }
 
 /** What happened to a client, in Postfix's words, up to the client's name. */
-export function clientPhrase({ what, detail }: ClientEvent, stage: string): string {
+export function clientPhrase({ what, detail }: ClientEvent): string {
+  const stage = cleanWord(detail?.replace(/^after /u, "") ?? "UNKNOWN");
   switch (what) {
     case "connected":
       return "connect";
     case "disconnected":
       return "disconnect";
     case "lost":
-      return `lost connection after ${detail === undefined ? "CONNECT" : stage}`;
+      return `lost connection after ${stage}`;
     case "timeout":
-      return `timeout after ${detail === undefined ? "CONNECT" : stage}`;
+      return `timeout after ${stage}`;
     case "tls-failed":
       return "SSL_accept error";
     default:

@@ -150,7 +150,7 @@ function cleanReplyTo(command: string): string {
 }
 
 function client(event: ClientEvent, head: Head): string {
-  const phrase = clientPhrase(event, cleanWord(event.detail ?? ""));
+  const phrase = clientPhrase(event);
   const why = event.what === "tls-failed" && event.detail ? `: ${cleanReason(event.detail)}` : "";
   return `${head("smtpd")}${phrase} from unknown[${cleanWord(event.ip)}]${why}\n`;
 }

@@ -160,17 +160,17 @@ test("content is read no faster than it is taken, and closed when nobody takes i
 });
 
 test.each(["retry", "hold", "release", "remove", "bounce"] as const)(
-  "POST %s does it, tells it, and knows what is not there",
+  "POST %s does it, and knows what is not there",
   async (verb) => {
     const { app, calls, events } = fakeApp();
     const done = await app.request(`/v1/messages/${ID}/${verb}`, { method: "POST" });
     expect(await json(done)).toEqual({ id: ID, done: true });
     expect(calls).toEqual([[verb, ID]]);
-    expect(events).toEqual([{ kind: "operator", action: verb, subject: ID, count: 1 }]);
 
     const missing = await app.request(`/v1/messages/${UNKNOWN}/${verb}`, { method: "POST" });
     expect(missing.status).toBe(404);
-    expect(events).toHaveLength(1);
+    // Telling is the queue's business.
+    expect(events).toEqual([]);
   },
 );
 
@@ -182,11 +182,10 @@ test("DELETE removes", async () => {
 });
 
 test("POST /v1/flush flushes everything, or what is selected", async () => {
-  const { app, calls, events } = fakeApp();
+  const { app, calls } = fakeApp();
   expect(await json(app.request("/v1/flush", { method: "POST" }))).toEqual({ flushed: 7 });
   await app.request("/v1/flush?domain=Example.org", { method: "POST" });
   expect(calls).toEqual([["flush"], ["flush", { domain: "example.org" }]]);
-  expect(events.at(-1)).toMatchObject({ action: "flush", subject: "domain=example.org", count: 7 });
 });
 
 test("a verb on one message never becomes a verb on all", async () => {

@@ -93,6 +93,14 @@ const SMALL: readonly (readonly [Event, string])[] = [
     "smtpd[7]: lost connection after RCPT from unknown[::1]",
   ],
   [
+    { kind: "client", what: "lost", ip: "::1", listener: "smtp", detail: "after DATA" },
+    "smtpd[7]: lost connection after DATA from unknown[::1]",
+  ],
+  [
+    { kind: "client", what: "timeout", ip: "::1", listener: "smtp" },
+    "smtpd[7]: timeout after UNKNOWN from unknown[::1]",
+  ],
+  [
     { kind: "client", what: "tls-failed", ip: "::1", listener: "smtp", detail: "no shared cipher" },
     "smtpd[7]: SSL_accept error from unknown[::1]: no shared cipher",
   ],
