@@ -39,7 +39,7 @@ export function dotReader(): (chunk: Uint8Array) => DotRead {
       }
       from = after;
     }
-    const keep = Math.max(from, bytes.byteLength - HELD_BYTES + 1);
+    const keep = Math.max(from, bytes.byteLength - HELD_BYTES);
     emit(content, bytes.subarray(from, keep));
     held = bytes.subarray(keep);
     return { content, rest: undefined };

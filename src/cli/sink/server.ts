@@ -21,14 +21,15 @@ export async function openSinkServer(
   { host, port }: HostPort,
   options: SessionOptions,
 ): Promise<SinkServer> {
-  const sockets = new Set<Socket>();
+  const talks = new Map<Socket, Promise<void>>();
   const server = createServer({ noDelay: true }, (socket) => {
-    sockets.add(socket);
     // A connection that breaks ends by itself.
     socket.on("error", () => undefined);
-    void converse(socket, new SinkSession(options)).finally(() => {
-      sockets.delete(socket);
-    });
+    const talk = converse(socket, new SinkSession(options));
+    talks.set(
+      socket,
+      talk.finally(() => talks.delete(socket)),
+    );
   });
   server.maxConnections = CONNECTIONS_MAX;
   server.listen({ host, port, backlog: 1024 });
@@ -36,26 +37,25 @@ export async function openSinkServer(
   const { address, port: bound } = server.address() as AddressInfo;
   return {
     address: { host: address, port: bound },
-    drain: () => drain(server, sockets),
-    [Symbol.asyncDispose]: () => shut(server, sockets),
+    drain: () => drain(server, talks),
+    [Symbol.asyncDispose]: () => shut(server, talks),
   };
 }
 
-async function drain(server: Server, sockets: ReadonlySet<Socket>): Promise<void> {
+type Talks = ReadonlyMap<Socket, Promise<void>>;
+
+async function drain(server: Server, talks: Talks): Promise<void> {
   const closed = once(server, "close");
   server.close();
   const late = AbortSignal.timeout(DRAIN_MS_MAX);
   await Promise.race([closed, once(late, "abort")]);
-  await shut(server, sockets);
-  await closed;
+  await shut(server, talks);
 }
 
-async function shut(server: Server, sockets: ReadonlySet<Socket>): Promise<void> {
-  for (const socket of sockets) socket.destroy();
-  if (!server.listening) return;
-  const closed = once(server, "close");
-  server.close();
-  await closed;
+async function shut(server: Server, talks: Talks): Promise<void> {
+  if (server.listening) server.close();
+  for (const socket of talks.keys()) socket.destroy();
+  await Promise.all(talks.values());
 }
 
 /** Speaks with one client until either side ends it; one chunk at a time, so that memory stays bounded. */

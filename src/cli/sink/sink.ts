@@ -48,7 +48,8 @@ export const sink: Command = {
     await using server = await listening(listen, options);
     await parts.stdout.write(`listening on ${formatHostPort(server.address)}\n`);
     if (!stop.aborted) await once(stop, "abort");
-    await server.drain();
+    // Who stops the sink does not wait for its clients.
+    if (done.signal.aborted) await server.drain();
     const { messages, recipients, bytes } = tally;
     await parts.stdout.write(
       `received ${messages} messages, ${recipients} recipients, ${bytes} bytes\n`,
