@@ -95,9 +95,8 @@ export function verbOf(line: string): string {
   return (space < 0 ? line : line.slice(0, space)).toUpperCase();
 }
 
-/** Carries out one command line, without its line end, on the dialog. Never throws. */
-export function runCommand(dialog: Dialog, line: string): Step {
-  const verb = verbOf(line);
+/** Carries out one command line, without its line end, whose `verbOf` is `verb`. Never throws. */
+export function runCommand(dialog: Dialog, verb: string, line: string): Step {
   const handler = HANDLERS.get(verb);
   if (handler === undefined) return HTTP_REQUEST.test(line) ? "not-smtp" : UNKNOWN;
   return handler(dialog, line.slice(verb.length + 1).trim());
@@ -161,13 +160,18 @@ function rcpt(dialog: Dialog, argument: string): Step {
   const command = parseRcpt(path, transaction.mail.smtpUtf8);
   if (command.kind === "refused") return command.reply;
   if (!rules.trusted) return relayDenied(command.address);
-  const { kind: _, address: given, ...dsn } = command;
   // RFC 5321 §4.1.1.3: the postmaster of this very host.
-  const address = given.includes("@") ? given : `${given}@${rules.hostname}`;
+  const isComplete = command.address.includes("@");
+  const address = isComplete ? command.address : `${command.address}@${rules.hostname}`;
   if (isKnown(transaction, address)) return RECIPIENT_OK;
   const { recipients } = transaction;
   if (recipients.length >= rules.recipientsMax) return TOO_MANY_RECIPIENTS;
-  recipients.push({ index: recipients.length, address, ...dsn });
+  recipients.push({
+    index: recipients.length,
+    address,
+    ...(command.notify !== undefined && { notify: command.notify }),
+    ...(command.orcpt !== undefined && { orcpt: command.orcpt }),
+  });
   transaction.known?.add(address);
   return RECIPIENT_OK;
 }

@@ -212,7 +212,7 @@ export class SmtpSession {
     }
     if (typeof line === "string") {
       this.#lastVerb = verbOf(line);
-      this.#step(runCommand(this.#dialog, line), line);
+      this.#step(runCommand(this.#dialog, this.#lastVerb, line), line);
     } else {
       this.#lastVerb = "";
       this.#refuse(line, "");

@@ -192,6 +192,10 @@ class EdgeServer extends SMTPServer {
     else super.updateSecureContext(options);
   }
 
+  override _expectsProxyHeader(): boolean {
+    return false;
+  }
+
   override _handleProxy(_: Socket, callback: (error: null, options: { id: string }) => void): void {
     callback(null, UNUSED);
   }
