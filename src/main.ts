@@ -2,9 +2,10 @@ import { existsSync, readFileSync } from "node:fs";
 import { homedir, hostname } from "node:os";
 import manifest from "../package.json" with { type: "json" };
 import { serve } from "./app/serve.ts";
-import { BrokenPipe, CliError, exit } from "./cli/exit-code.ts";
+import { BrokenPipe, CliError } from "./cli/cli-error.ts";
 import type { CliParts, Writer } from "./cli/parts.ts";
 import { runCli } from "./cli/run.ts";
+import { exit } from "./lib/sysexits.ts";
 import { realWorld } from "./lib/world.ts";
 
 declare const BUILD_VERSION: string;

@@ -1,9 +1,10 @@
 import * as v from "valibot";
 import type { Config } from "../config/config.ts";
 import { formatHostPort } from "../config/network.ts";
+import { exit } from "../lib/sysexits.ts";
 import { printable } from "../mail/reply.ts";
 import { problemSchema } from "./api.ts";
-import { CliError, exit } from "./exit-code.ts";
+import { CliError } from "./cli-error.ts";
 import type { CliParts } from "./parts.ts";
 
 /** Talks to the running daemon. */

@@ -1,5 +1,5 @@
 import { didYouMean } from "../config/suggest.ts";
-import { usageError } from "./exit-code.ts";
+import { usageError } from "./cli-error.ts";
 
 /** One flag that a command takes. */
 export interface Option {

@@ -1,6 +1,6 @@
+import { exit } from "../lib/sysexits.ts";
 import type { Command } from "./command.ts";
 import { load, tellIssues } from "./configured.ts";
-import { exit } from "./exit-code.ts";
 
 export const configCheck: Command = {
   name: "config check",

@@ -1,7 +1,7 @@
 import { type Explained, explain } from "../config/explain.ts";
+import { exit } from "../lib/sysexits.ts";
 import type { Command } from "./command.ts";
 import { withConfig } from "./configured.ts";
-import { exit } from "./exit-code.ts";
 import { paint } from "./paint.ts";
 import type { Writer } from "./parts.ts";
 

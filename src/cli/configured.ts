@@ -2,8 +2,9 @@ import { SETTING_FLAGS, setFlag } from "../config/flags.ts";
 import type { FlagValue } from "../config/layers.ts";
 import { type Loaded, type LoadResult, loadConfig, type Refused } from "../config/load.ts";
 import { formatIssue } from "../config/origin.ts";
+import { exit } from "../lib/sysexits.ts";
 import type { Arguments, Option } from "./arguments.ts";
-import { exit, usageError } from "./exit-code.ts";
+import { usageError } from "./cli-error.ts";
 import { paint } from "./paint.ts";
 import type { CliParts, ServiceIo, Writer } from "./parts.ts";
 

@@ -1,8 +1,9 @@
+import { exit } from "../lib/sysexits.ts";
 import { printable } from "../mail/reply.ts";
 import { adminClient } from "./admin-client.ts";
+import { CliError } from "./cli-error.ts";
 import type { Command } from "./command.ts";
 import { withConfig } from "./configured.ts";
-import { CliError, exit } from "./exit-code.ts";
 
 /** Below the patience of container runtimes. */
 const ANSWER_MS_MAX = 10_000;

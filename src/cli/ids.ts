@@ -1,4 +1,5 @@
-import { CliError, exit } from "./exit-code.ts";
+import { exit } from "../lib/sysexits.ts";
+import { CliError } from "./cli-error.ts";
 
 const ID = /^[0-9A-Za-z]{1,64}$/u;
 const LINE_LENGTH_MAX = 1000;

@@ -1,8 +1,8 @@
+import { exit } from "../lib/sysexits.ts";
 import { adminClient } from "./admin-client.ts";
 import { queueSchema } from "./api.ts";
 import type { Command } from "./command.ts";
 import { withConfig } from "./configured.ts";
-import { exit } from "./exit-code.ts";
 
 export const queueCount: Command = {
   name: "queue count",

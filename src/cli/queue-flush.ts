@@ -1,8 +1,8 @@
+import { exit } from "../lib/sysexits.ts";
 import { adminClient } from "./admin-client.ts";
 import { flushedSchema } from "./api.ts";
 import type { Command } from "./command.ts";
 import { withConfig } from "./configured.ts";
-import { exit } from "./exit-code.ts";
 import { ALL_OPTION, actionOf, actOnEach, messages } from "./queue-verb.ts";
 import { chosen, SELECTOR_OPTIONS, withQuery } from "./selector.ts";
 

@@ -1,9 +1,9 @@
+import { exit } from "../lib/sysexits.ts";
 import { type AdminClient, adminClient } from "./admin-client.ts";
 import { type Message, type Page, pageSchema } from "./api.ts";
 import { wholeNumber } from "./arguments.ts";
 import type { Command } from "./command.ts";
 import { withConfig } from "./configured.ts";
-import { exit } from "./exit-code.ts";
 import { footer, heading, listed, listedJson } from "./mailq.ts";
 import type { Writer } from "./parts.ts";
 import { SELECTOR_OPTIONS, selectorOf, withQuery } from "./selector.ts";

@@ -1,10 +1,11 @@
+import { exit } from "../lib/sysexits.ts";
 import { headerEnd } from "../mail/header.ts";
 import { printable } from "../mail/reply.ts";
 import { type AdminClient, adminClient, NotFound, refusal } from "./admin-client.ts";
 import { type Detail, detailSchema } from "./api.ts";
+import { CliError, usageError } from "./cli-error.ts";
 import type { Command } from "./command.ts";
 import { withConfig } from "./configured.ts";
-import { CliError, exit, usageError } from "./exit-code.ts";
 import { idsFrom } from "./ids.ts";
 import type { CliParts, Writer } from "./parts.ts";
 

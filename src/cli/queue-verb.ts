@@ -1,9 +1,10 @@
+import { exit } from "../lib/sysexits.ts";
 import { type AdminClient, adminClient, type Method, NotFound } from "./admin-client.ts";
 import { countSchema } from "./api.ts";
 import type { Arguments, Option } from "./arguments.ts";
+import { usageError } from "./cli-error.ts";
 import type { Command } from "./command.ts";
 import { withConfig } from "./configured.ts";
-import { exit, usageError } from "./exit-code.ts";
 import { idsFrom } from "./ids.ts";
 import type { CliParts } from "./parts.ts";
 import { chosen, SELECTOR_OPTIONS, withQuery } from "./selector.ts";

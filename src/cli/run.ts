@@ -1,10 +1,11 @@
 import { didYouMean } from "../config/suggest.ts";
+import { exit } from "../lib/sysexits.ts";
 import { type Option, parseArguments } from "./arguments.ts";
+import { BrokenPipe, CliError, usageError } from "./cli-error.ts";
 import type { Command } from "./command.ts";
 import { configCheck } from "./config-check.ts";
 import { configExplain } from "./config-explain.ts";
 import { CONFIG_OPTIONS } from "./configured.ts";
-import { BrokenPipe, CliError, exit, usageError } from "./exit-code.ts";
 import { fsck } from "./fsck.ts";
 import { healthcheck } from "./healthcheck.ts";
 import { helpFor, overview } from "./help.ts";

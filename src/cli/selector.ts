@@ -1,6 +1,6 @@
 import type { Arguments, Option } from "./arguments.ts";
 import { oneOfWords } from "./arguments.ts";
-import { usageError } from "./exit-code.ts";
+import { usageError } from "./cli-error.ts";
 
 const STATES = ["incoming", "active", "deferred", "hold"] as const;
 

@@ -1,5 +1,5 @@
+import { exit } from "../lib/sysexits.ts";
 import type { Command } from "./command.ts";
-import { exit } from "./exit-code.ts";
 
 export const version: Command = {
   name: "version",

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
-import { BrokenPipe } from "../../src/cli/exit-code.ts";
+import { BrokenPipe } from "../../src/cli/cli-error.ts";
 import { CONTENT, type FakeDaemon, type FakeMessage, fakeDaemon, some } from "./fake-daemon.ts";
 import { run, stream } from "./help.ts";
 

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { BrokenPipe } from "../../src/cli/exit-code.ts";
+import { BrokenPipe } from "../../src/cli/cli-error.ts";
 import { COMMANDS } from "../../src/cli/run.ts";
 import { parts, run, served } from "./help.ts";
 

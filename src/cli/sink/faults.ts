@@ -1,4 +1,4 @@
-import { usageError } from "../exit-code.ts";
+import { usageError } from "../cli-error.ts";
 
 export const STAGES = ["connect", "mail", "rcpt", "data", "dot"] as const;
 export type Stage = (typeof STAGES)[number];

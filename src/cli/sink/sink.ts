@@ -1,9 +1,10 @@
 import { once } from "node:events";
 import { mkdir } from "node:fs/promises";
 import { formatHostPort, type HostPort, readHostPort } from "../../config/network.ts";
+import { exit } from "../../lib/sysexits.ts";
 import { type Arguments, oneOfWords, wholeNumber } from "../arguments.ts";
+import { CliError, usageError } from "../cli-error.ts";
 import type { Command } from "../command.ts";
-import { CliError, exit, usageError } from "../exit-code.ts";
 import type { CliParts } from "../parts.ts";
 import { FAULTS, faultDice, readShare, STAGES, seeded } from "./faults.ts";
 import { openSinkServer, type SinkServer } from "./server.ts";

@@ -1,19 +1,4 @@
-/** What the process ends with, as in sysexits.h. */
-export const exit = {
-  ok: 0,
-  /** The answer is no, such as "not ready". */
-  no: 1,
-  usage: 64,
-  /** What was named does not exist or cannot be used. */
-  data: 65,
-  unavailable: 69,
-  software: 70,
-  ioError: 74,
-  /** Trying again later may help. */
-  temporary: 75,
-  noPermission: 77,
-  config: 78,
-} as const;
+import { exit } from "../lib/sysexits.ts";
 
 /** Ends a command with a message and an exit code. */
 export class CliError extends Error {
