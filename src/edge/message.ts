@@ -87,7 +87,10 @@ export function incomingMessage(
     if (headerExceeds(body, options.headerBytesMax)) return HEADER_TOO_LARGE;
     const envelope = envelopeOf(transaction, body, client, options.hostname);
     const [id] = await parts.door.accept(envelope);
-    return reply(250, "2.0.0", id === undefined ? "Ok" : `Ok: queued as ${id}`);
+    if (id !== undefined) return reply(250, "2.0.0", `Ok: queued as ${id}`);
+    // The policies wanted none of it, so that nothing was stored.
+    await content.discard();
+    return reply(250, "2.0.0", "Ok");
   }
 
   return {

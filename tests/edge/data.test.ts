@@ -1,5 +1,6 @@
 import { describe, expect, test } from "bun:test";
-import { contentOf, KIB, startEdge } from "./edge-fixture.ts";
+import { SWALLOW_BYTES_MAX } from "../../src/edge/message.ts";
+import { contentOf, KIB, startEdge, testDoor } from "./edge-fixture.ts";
 
 const MAIL = "MAIL FROM:<a@example.com>";
 
@@ -35,6 +36,45 @@ describe("size", () => {
     expect(await client.say(`${text.replaceAll("\r\n.", "\r\n..")}.`)).toStartWith("250");
     expect(it.door.sinks).toMatchObject({ opened: 1, ended: 1, discarded: 0 });
     expect(await contentOf(it.door.envelopes[0])).toBe(text);
+  });
+
+  test("a message that never ends is given up, with the session", async () => {
+    await using it = await startEdge();
+    const client = await it.dial();
+    await client.begin();
+    const block = Buffer.from(line.repeat(1000));
+    for (let sent = 0; sent <= SWALLOW_BYTES_MAX + 2_000_000; sent += block.length)
+      client.send(block);
+    expect(await client.closed()).toBe("552 5.3.4 Message size exceeds fixed limit\r\n");
+    client.socket.destroy();
+    await it.event((event) => event.kind === "client" && event.what === "disconnected");
+    expect(it.door.sinks).toMatchObject({ opened: 1, ended: 0, discarded: 1 });
+  });
+
+  test("what policies drop is answered, and leaves no sink behind", async () => {
+    await using it = await startEdge({}, testDoor({ accept: () => Promise.resolve([]) }));
+    const client = await it.dial();
+    await client.begin();
+    expect(await client.say(`\r\n${line.repeat(100)}.`)).toBe("250 2.0.0 Ok");
+    expect(it.door.sinks).toMatchObject({ opened: 1, ended: 1, discarded: 1 });
+  });
+
+  test("messages that are kept stay apart, in one burst or in many", async () => {
+    await using it = await startEdge();
+    const clients = await Promise.all(Array.from({ length: 5 }, () => it.dial()));
+    const expected: string[] = [];
+    for (const [number, client] of clients.entries()) {
+      await client.say("EHLO x");
+      for (let count = 0; count < 40; count += 1) {
+        const text = `${number}/${count}: ${"z".repeat(count * 50)}\r\n`;
+        expected.push(text);
+        client.send(`${MAIL}\r\nRCPT TO:<b@example.net>\r\nDATA\r\n${text}.\r\n`);
+      }
+      client.send("QUIT\r\n");
+    }
+    await Promise.all(clients.map((client) => client.closed()));
+    const contents = await Promise.all(it.door.envelopes.map(contentOf));
+    expect(contents.sort()).toEqual(expected.sort());
   });
 
   test("a header over the limit is refused, in memory and in a sink", async () => {

@@ -71,3 +71,35 @@ with smtplib.SMTP("127.0.0.1", ${it.port}, local_hostname="py.example") as clien
     expect(await contentOf(envelope)).toBe(text);
   });
 });
+
+needs(python)("a socket that somebody else opened is listened on", async () => {
+  const fixture = new URL("edge-fixture.ts", import.meta.url).pathname;
+  const server = `
+const { startEdge } = await import(${JSON.stringify(fixture)});
+const it = await startEdge({ listen: { fd: 3 } });
+await it.event((event) => event.kind === "client" && event.what === "disconnected");
+await it.edge.close();
+console.log(it.port);
+`;
+  // What a supervisor does: opens the port, hands it on as descriptor 3.
+  const supervisor = `
+import os, socket, subprocess
+listener = socket.create_server(("127.0.0.1", 0))
+port = listener.getsockname()[1]
+child = os.fork()
+if child == 0:
+    spare = os.dup(listener.fileno())
+    os.dup2(spare, 3, inheritable=True)
+    os.execv(${JSON.stringify(process.execPath)}, ["bun", "-e", ${JSON.stringify(server)}])
+client = socket.create_connection(("127.0.0.1", port))
+print(port, client.recv(100).decode().strip())
+client.send(b"QUIT\\r\\n")
+client.recv(100)
+client.close()
+os.waitpid(child, 0)
+`;
+  const output = await run(["python3", "-c", supervisor]);
+  const [port = ""] = /\d+/u.exec(output) ?? [];
+  expect(output.match(new RegExp(`${port}`, "gu"))?.length).toBe(2);
+  expect(output).toContain("220 mx.example.org ESMTP slimta-queue");
+});
