@@ -13,7 +13,9 @@ const HIGH_BITS = 0x80808080;
  */
 export function isPlain(bytes: Uint8Array, previous: number): boolean {
   if (!isPlainStart(bytes, previous)) return false;
-  const lead = Math.min(bytes.length, (4 - (bytes.byteOffset & 3)) & 3);
+  // So few that they may not even reach the first word.
+  if (bytes.length < 4) return isPlainBetween(bytes, 0, bytes.length);
+  const lead = (4 - (bytes.byteOffset & 3)) & 3;
   const words = new Int32Array(bytes.buffer, bytes.byteOffset + lead, (bytes.length - lead) >> 2);
   if (!isPlainBetween(bytes, 0, lead)) return false;
   for (let index = 0; index < words.length; index += 1) {

@@ -151,25 +151,33 @@ class Directory {
 
   async #routeOver(records: readonly MxRecord[], domain: string): Promise<Route> {
     // RFC 7505 §3: a null MX stands alone.
-    if (records.length === 1 && records[0]?.exchange === "") return { kind: "null-mx", name: domain };
+    if (records.length === 1 && records[0]?.exchange === "")
+      return { kind: "null-mx", name: domain };
     const named = this.#sorted(records.filter(({ exchange }) => exchange !== ""));
     const exchanges = await Promise.all(
       named.slice(0, EXCHANGES_MAX).map(
-        async (record): Promise<Exchange> => ({ record, found: await this.#find(record.exchange) }),
+        async (record): Promise<Exchange> => ({
+          record,
+          found: await this.#find(record.exchange),
+        }),
       ),
     );
     const others = this.#withoutOurselves(exchanges);
     if (others.length === 0 && exchanges.length > 0) return { kind: "loop", name: domain };
     const usable = others.filter(({ found }) => !("kind" in found) || found.kind !== "no-host");
     if (usable.length === 0) return { kind: "no-host", name: domain };
-    return usable.slice(0, this.#options.hostsMax).map(({ record, found }) => this.#hop(record.exchange, this.#options.port, found));
+    return usable
+      .slice(0, this.#options.hostsMax)
+      .map(({ record, found }) => this.#hop(record.exchange, this.#options.port, found));
   }
 
   /** RFC 5321 §5.1: by preference; among equals the load is spread. */
   #sorted(records: readonly MxRecord[]): readonly MxRecord[] {
     return records
       .map((record) => ({ record, dice: this.#random() }))
-      .sort((one, other) => one.record.preference - other.record.preference || one.dice - other.dice)
+      .sort(
+        (one, other) => one.record.preference - other.record.preference || one.dice - other.dice,
+      )
       .map(({ record }) => record);
   }
 

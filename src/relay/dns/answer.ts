@@ -38,9 +38,7 @@ function followAliases(
   let owner = name;
   let ttlS = Number.POSITIVE_INFINITY;
   for (let hop = 0; hop < ALIASES_MAX; hop += 1) {
-    const alias = answers.find(
-      (answer) => answer.type === "CNAME" && sameName(answer.name, owner),
-    );
+    const alias = answers.find((answer) => answer.type === "CNAME" && sameName(answer.name, owner));
     if (alias?.type !== "CNAME") break;
     ttlS = Math.min(ttlS, ttlOf(alias));
     owner = alias.data;

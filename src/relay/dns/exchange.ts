@@ -102,7 +102,7 @@ function overTcp(question: Question, { ip, port }: DnsServer, settle: Settle): (
     length.writeUInt16BE(bytes.length);
     socket.write(Buffer.concat([length, bytes]));
   });
-  socket.on("data", (chunk) => {
+  socket.on("data", (chunk: Buffer) => {
     // No more than 64 KiB: the length has two octets, and the first message ends it.
     received = Buffer.concat([received, chunk]);
     if (received.length < 2 || received.length < 2 + received.readUInt16BE(0)) return;

@@ -16,7 +16,8 @@ export const HOSTS_MAX = 10_000;
 
 /** Reads `address`, `address:port`, `[address]` or `[address]:port`; `undefined` for anything else. */
 export function parseServer(text: string): DnsServer | undefined {
-  const [, inside, outside, digits] = /^(?:\[([^\]]+)\]|([^:]+|.*:.*:.*?))(?::(\d+))?$/u.exec(text) ?? [];
+  const [, inside, outside, digits] =
+    /^(?:\[([^\]]+)\]|([^:]+|.*:.*:.*?))(?::(\d+))?$/u.exec(text) ?? [];
   if (isIP(text) !== 0) return { ip: text, port: DNS_PORT };
   const ip = inside ?? outside ?? "";
   const port = digits === undefined ? DNS_PORT : Number(digits);
