@@ -125,7 +125,7 @@ function mailCommand(
   utf8: boolean,
   announced: Announced,
 ): string {
-  let command = `MAIL FROM:<${utf8 ? envelope.sender : asciiAddress(envelope.sender)}>`;
+  let command = `MAIL FROM:<${wireAddress(envelope.sender, utf8)}>`;
   if (announced.size) command += ` SIZE=${size}`;
   // A peer without the extension gets the bytes as they are: to convert them would break every signature.
   if (envelope.eightBit && announced.eightBitMime) command += " BODY=8BITMIME";
@@ -136,15 +136,19 @@ function mailCommand(
 }
 
 function rcptCommand({ address, notify, orcpt }: Recipient, utf8: boolean, dsn: boolean): string {
-  let command = `RCPT TO:<${utf8 ? address : asciiAddress(address)}>`;
+  let command = `RCPT TO:<${wireAddress(address, utf8)}>`;
   if (dsn && notify && notify.length > 0) command += ` NOTIFY=${notify.join(",")}`;
   if (dsn && orcpt) command += ` ORCPT=${encodeOrcpt(orcpt)}`;
   return `${command}\r\n`;
 }
 
+function wireAddress(address: string, utf8: boolean): string {
+  return utf8 || isAscii(address) ? address : asciiAddress(address);
+}
+
 /** A local part that has no ASCII form; a domain has A-labels. */
 function needsUtf8(address: string): boolean {
-  return !isAscii(asciiAddress(address));
+  return !(isAscii(address) || isAscii(asciiAddress(address)));
 }
 
 function wantsUtf8(envelope: Envelope, recipients: readonly Recipient[]): boolean {
