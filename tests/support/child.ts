@@ -35,13 +35,16 @@ atExit("programs", () => {
   for (const child of running) child.kill("SIGKILL");
 });
 
-/** Starts a program of this machine with these arguments. The environment is the test's own plus `env`. */
+/**
+ * Starts a program of this machine with these arguments. The environment is the test's own plus `env`, without what would
+ * configure the product: variables such as SLIMTA_QUEUE_BINARY are for the tests.
+ */
 export function startChild(command: readonly string[], options: ChildOptions = {}): Child {
   const transcript = openTranscript(options.outputCharsMax ?? OUTPUT_CHARS_MAX);
   const file = options.outputFile === undefined ? undefined : openSync(options.outputFile, "a");
   const child = Bun.spawn([...command], {
     ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
-    env: { ...Bun.env, ...options.env },
+    env: { ...ownEnvironment(), ...options.env },
     stdin: options.input === undefined ? "ignore" : Buffer.from(options.input),
     stdout: file ?? "pipe",
     stderr: file ?? "pipe",
@@ -80,6 +83,12 @@ export function startChild(command: readonly string[], options: ChildOptions = {
       await stop();
     },
   };
+}
+
+function ownEnvironment(): Record<string, string | undefined> {
+  return Object.fromEntries(
+    Object.entries(Bun.env).filter(([name]) => !name.startsWith("SLIMTA_QUEUE_")),
+  );
 }
 
 interface Waiter {
