@@ -29,7 +29,8 @@ const parts: CliParts = {
   stdin: Bun.stdin.stream(),
   stdout: writer(process.stdout),
   stderr: writer(process.stderr),
-  fetch: (url, init) => fetch(url, init),
+  // The platform would give up after five minutes; how long to wait is said by `signal`.
+  fetch: (url, init) => fetch(url, { ...init, timeout: false }),
   exists: existsSync,
   random: realWorld.random,
   stopSignal,

@@ -3,7 +3,7 @@ import { adminClient } from "./admin-client.ts";
 import { flushedSchema } from "./api.ts";
 import type { Command } from "./command.ts";
 import { withConfig } from "./configured.ts";
-import { ALL_OPTION, actionOf, actOnEach, messages } from "./queue-verb.ts";
+import { ALL_OPTION, actionOf, actOnEach, BULK_ANSWER_MS_MAX, messages } from "./queue-verb.ts";
 import { chosen, SELECTOR_OPTIONS, withQuery } from "./selector.ts";
 
 export const queueFlush: Command = {
@@ -17,7 +17,7 @@ export const queueFlush: Command = {
   run: (args, parts) => {
     const what = chosen(args);
     return withConfig(args, parts, async ({ config }) => {
-      const client = adminClient(config, parts);
+      const client = adminClient(config, parts, BULK_ANSWER_MS_MAX);
       if (what.kind === "ids") {
         return await actOnEach(args, parts, client, actionOf("retry"), "due now");
       }

@@ -9,6 +9,12 @@ import { idsFrom } from "./ids.ts";
 import type { CliParts } from "./parts.ts";
 import { chosen, SELECTOR_OPTIONS, withQuery } from "./selector.ts";
 
+/** Calls under way at once: the daemon makes what comes together durable together. */
+const AT_ONCE_MAX = 32;
+
+/** How long the daemon may take with a whole queue. */
+export const BULK_ANSWER_MS_MAX = 60 * 60_000;
+
 /** What can be done to messages by name or by selection. */
 export interface QueueVerb {
   readonly verb: "retry" | "hold" | "release" | "remove" | "bounce";
@@ -40,7 +46,7 @@ export function queueVerb({ verb, done, summary, details }: QueueVerb): Command 
         throw usageError(`${verb} what? Give ids, - for ids on stdin, a selector, or --all`);
       }
       return withConfig(args, parts, async ({ config }) => {
-        const client = adminClient(config, parts);
+        const client = adminClient(config, parts, BULK_ANSWER_MS_MAX);
         if (what.kind === "ids") return await actOnEach(args, parts, client, actionOf(verb), done);
         const parameters = what.kind === "all" ? { all: "true" } : what.parameters;
         const path = withQuery(`/v1/messages/${verb}`, parameters);
@@ -64,7 +70,10 @@ export function actionOf(verb: QueueVerb["verb"]): Action {
   };
 }
 
-/** Does one action to each id, tells each, and goes on when one does not exist; resolves with 65 then. */
+/**
+ * Does one action to each id, several at once, and tells each in the order given; goes on when one does not exist and
+ * resolves with 65 then.
+ */
 export async function actOnEach(
   args: Arguments,
   parts: CliParts,
@@ -72,18 +81,39 @@ export async function actOnEach(
   action: Action,
   done: string,
 ): Promise<number> {
+  const acted: { readonly id: string; readonly found: Promise<boolean> }[] = [];
   let missing = 0;
-  for await (const id of idsFrom(args.positionals, parts.stdin)) {
-    try {
-      await client.act(...action(id));
-      await parts.stdout.write(`${id}: ${done}\n`);
-    } catch (error) {
-      if (!(error instanceof NotFound)) throw error;
-      missing += 1;
-      await parts.stderr.write(`${id}: no such message\n`);
+  const tellFirst = async () => {
+    const first = acted.shift();
+    if (first === undefined) return;
+    const found = await first.found;
+    if (found) await parts.stdout.write(`${first.id}: ${done}\n`);
+    else await parts.stderr.write(`${first.id}: no such message\n`);
+    missing += found ? 0 : 1;
+  };
+  try {
+    for await (const id of idsFrom(args.positionals, parts.stdin)) {
+      const found = act(client, action(id));
+      // One that fails is told of in its turn, not before.
+      found.catch(() => undefined);
+      acted.push({ id, found });
+      if (acted.length >= AT_ONCE_MAX) await tellFirst();
     }
+  } finally {
+    // Also when an id further on is none: what was done is told.
+    while (acted.length > 0) await tellFirst();
   }
   return missing === 0 ? exit.ok : exit.data;
+}
+
+async function act(client: AdminClient, [method, path]: ReturnType<Action>): Promise<boolean> {
+  try {
+    await client.act(method, path);
+    return true;
+  } catch (error) {
+    if (error instanceof NotFound) return false;
+    throw error;
+  }
 }
 
 /** `1 message`, `2 messages`. */

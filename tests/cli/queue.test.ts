@@ -1,6 +1,13 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { BrokenPipe } from "../../src/cli/cli-error.ts";
-import { CONTENT, type FakeDaemon, type FakeMessage, fakeDaemon, some } from "./fake-daemon.ts";
+import {
+  CONTENT,
+  type FakeDaemon,
+  type FakeMessage,
+  fakeDaemon,
+  problem,
+  some,
+} from "./fake-daemon.ts";
 import { run, stream } from "./help.ts";
 
 let daemon: FakeDaemon;
@@ -201,6 +208,27 @@ describe("queue verbs", () => {
       ]);
     });
   }
+
+  test("many ids at once, told in the order given", async () => {
+    daemon.messages = some(500);
+    const ids = daemon.messages.map(({ id }) => id);
+    const { out, code } = await run(["queue", "hold", "-", ...daemon.at], {
+      stdin: stream(`${ids.join("\n")}\n`),
+    });
+    expect([code, out]).toEqual([0, ids.map((id) => `${id}: held\n`).join("")]);
+  });
+
+  test("a refusal or a wrong id ends it, after what was done is told", async () => {
+    daemon.messages = some(3);
+    const [a = "", b = "", c = ""] = daemon.messages.map(({ id }) => id);
+    const wrong = await run(["queue", "hold", a, b, "no/id", c, ...daemon.at]);
+    expect(wrong).toMatchObject({ code: 65, out: `${a}: held\n${b}: held\n` });
+    expect(wrong.err).toContain('not a message id: "no/id"');
+    daemon.answer = ({ url }) => (url.includes(b) ? problem(503, "Busy") : Response.json({}));
+    const refused = await run(["queue", "hold", a, b, c, ...daemon.at]);
+    expect(refused).toMatchObject({ code: 75, out: expect.stringContaining(`${a}: held\n`) });
+    expect(refused.out).not.toContain(b);
+  });
 
   test("stdin that holds no ids touches nothing", async () => {
     expect(
