@@ -36,6 +36,8 @@ export class Runner {
   #reserved = 0;
   /** Storage may have more that is due than the agenda had room for. */
   #backlog = true;
+  /** Everything that is due is for destinations that take nothing; looked at again after a pause. */
+  #blocked = false;
   #cancelTimer: (() => void) | undefined;
   /** When the timer goes off. */
   #wakeAt = Number.POSITIVE_INFINITY;
@@ -104,7 +106,9 @@ export class Runner {
 
   /** Something is due at this instant that may be earlier than anything known so far. */
   noteDue(at: number): void {
-    if (this.#started && at < this.#wakeAt) this.#sleep(Math.max(0, at - this.#now()));
+    // While what is due cannot be had, looking again for each new message would cost the more the more there is.
+    if (!this.#started || this.#blocked || at >= this.#wakeAt) return;
+    this.#sleep(Math.max(0, at - this.#now()));
   }
 
   /** An operator wants it tried now: suspended destinations are trusted again, flushed mail gets its time. */
@@ -177,6 +181,7 @@ export class Runner {
     this.#dispatch();
     const dueAt = await storage.nextDue();
     this.#backlog = dueAt !== null && dueAt <= now;
+    this.#blocked = this.#backlog && leases.length === 0;
     if (dueAt === null) return;
     if (dueAt > now) return this.#sleep(dueAt - now);
     // Due, but not to be had: its destinations are full or suspended. Room for them kicks; time does the rest.

@@ -4,6 +4,7 @@ import type { SpoolFiles } from "./files.ts";
 import type { Layout } from "./layout.ts";
 import { BLOCK_HEADER_BYTES, encodeFileHeader, type SegmentKind } from "./segment.ts";
 import { type Entry, type Place, SegmentLayout } from "./segment-writer.ts";
+import type { Spares } from "./spares.ts";
 
 /** Where an entry is, durably. */
 export interface Located extends Place {
@@ -33,6 +34,7 @@ export interface CommitterParts {
   readonly files: SpoolFiles;
   readonly layout: Layout;
   readonly bodyFiles: BodyFiles;
+  readonly spares: Spares;
   /** The first segment number that was never used. */
   readonly firstNumber: number;
   /** Called for each segment that has become durable, before anybody hears of it. */
@@ -83,9 +85,11 @@ export class Committer {
   }
 
   async #run(): Promise<void> {
-    // One turn of the event loop: whatever else has arrived by now shares this commit.
-    await Promise.resolve();
-    while (this.#waiting.length > 0) await this.#commitGroup(this.#takeGroup());
+    while (this.#waiting.length > 0) {
+      // The rest of this turn of the event loop: what other clients have sent by now shares the commit.
+      await new Promise((resolve) => setImmediate(resolve));
+      await this.#commitGroup(this.#takeGroup());
+    }
     this.#running = undefined;
   }
 
@@ -143,8 +147,7 @@ export class Committer {
     let target: BodyFile | { readonly fd: number; readonly path: string };
     let layout: SegmentLayout;
     if (file.body === undefined) {
-      const path = this.scratchPath();
-      target = { fd: files.create(path), path };
+      target = this.#openScratch();
       layout = new SegmentLayout(kind, number);
     } else {
       const taken = bodyFiles.get(file.body);
@@ -167,6 +170,14 @@ export class Committer {
     files.append(target.fd, layout.finish());
     if (file.body !== undefined) files.writeAt(target.fd, encodeFileHeader(kind, number), 0);
     return { number, path: target.path, bytes: layout.end, results };
+  }
+
+  #openScratch(): { readonly fd: number; readonly path: string } {
+    const { files, spares } = this.#parts;
+    const spare = spares.take();
+    if (spare !== undefined) return { fd: files.openForReuse(spare), path: spare };
+    const path = this.scratchPath();
+    return { fd: files.create(path), path };
   }
 
   async #rename(pending: readonly Pending[], renamed: string[]): Promise<void> {

@@ -9,6 +9,8 @@ export interface SpoolFiles {
   /** Makes a file that must not exist yet, for writing. */
   create(path: string): number;
   openForRead(path: string): number;
+  /** Opens a file that exists, to be written over from its start. */
+  openForReuse(path: string): number;
   close(fd: number): void;
   /** Writes everything at the end. */
   append(fd: number, bytes: Uint8Array): void;
@@ -18,6 +20,8 @@ export interface SpoolFiles {
   /** May return fewer bytes at the end of the file. */
   readAt(fd: number, length: number, position: number): Promise<Uint8Array>;
   size(fd: number): number;
+  /** Octets, and how many names the file has. */
+  status(path: string): { readonly size: number; readonly names: number };
   /** The file's bytes survive a power cut. */
   syncData(fd: number): Promise<void>;
   /** The names in a directory survive a power cut. */
@@ -40,6 +44,7 @@ const PRIVATE_DIRECTORY = 0o700;
 export const realFiles: SpoolFiles = {
   create: (path) => fs.openSync(path, "wx", PRIVATE_FILE),
   openForRead: (path) => fs.openSync(path, "r"),
+  openForReuse: (path) => fs.openSync(path, "r+"),
   close: (fd) => fs.closeSync(fd),
   append(fd, bytes) {
     for (let done = 0; done < bytes.length; ) done += fs.writeSync(fd, bytes, done);
@@ -63,6 +68,10 @@ export const realFiles: SpoolFiles = {
     return done === length ? bytes : bytes.subarray(0, done);
   },
   size: (fd) => fs.fstatSync(fd).size,
+  status(path) {
+    const { size, nlink } = fs.statSync(path);
+    return { size, names: nlink };
+  },
   syncData: (fd) => settled((done) => fs.fdatasync(fd, done)),
   async syncDirectory(path) {
     const fd = fs.openSync(path, "r");

@@ -17,6 +17,7 @@ import { SegmentReader } from "./reader.ts";
 import { indexSegment, segmentsAfter, sweepScratch } from "./recovery.ts";
 import { ScheduleReader } from "./schedule.ts";
 import { SpaceWatch } from "./space.ts";
+import { Spares } from "./spares.ts";
 import type { Trouble } from "./store-error.ts";
 
 export interface DiskStorageOptions {
@@ -75,7 +76,8 @@ async function openOver(
   const trouble: Trouble = { reason: undefined };
   const checkpointer = new Checkpointer(files, layout.database);
   const reader = new SegmentReader(files, layout);
-  const journal = openJournal({ ...base, db, trouble, checkpointer, reader });
+  const spares = new Spares(files, layout);
+  const journal = openJournal({ ...base, db, trouble, checkpointer, reader, spares });
   const known = salvage === undefined ? db.meta("indexed") : 0;
   const unknown = segmentsAfter(known, { files, layout });
   for (const number of unknown) {
@@ -90,6 +92,7 @@ async function openOver(
     files,
     layout,
     bodyFiles,
+    spares,
     firstNumber,
     onSegment: (number, bytes, jobs) => storage.onSegment(number, bytes, jobs),
   });
@@ -113,9 +116,10 @@ async function openOver(
 }
 
 function openJournal(
-  parts: Base & Pick<DiskParts, "db" | "trouble" | "checkpointer" | "reader">,
+  parts: Base &
+    Pick<DiskParts, "db" | "trouble" | "checkpointer" | "reader"> & { readonly spares: Spares },
 ): Journal {
-  const { files, layout, emit, world, db, trouble, checkpointer, reader } = parts;
+  const { files, layout, emit, world, db, trouble, checkpointer, reader, spares } = parts;
   return new Journal({
     db: () => db,
     clock: world.clock,
@@ -123,7 +127,8 @@ function openJournal(
     onApplied: (rows) => checkpointer.note(rows),
     onDead(segments) {
       for (const number of segments) {
-        reader.drop(number);
+        const inUse = reader.drop(number);
+        if (!inUse && spares.offer(number)) continue;
         // A file that stays is swept as an orphan later; nothing depends on its going.
         files.unlink(layout.segment(number)).catch(() => undefined);
       }

@@ -25,6 +25,7 @@ const OPEN_FILES_MAX = 64;
 const WHOLE_BYTES_MAX = 256 * 1024;
 
 interface OpenSegment {
+  readonly number: number;
   readonly fd: number;
   readonly size: number;
   users: number;
@@ -37,6 +38,9 @@ export class SegmentReader {
   readonly #layout: Layout;
   /** In the order of their last use. */
   readonly #open = new Map<number, OpenSegment>();
+
+  /** How many read a segment at this moment, also when its file is no longer among the open ones. */
+  readonly #reading = new Map<number, number>();
 
   constructor(files: SpoolFiles, layout: Layout) {
     this.#files = files;
@@ -82,17 +86,14 @@ export class SegmentReader {
     });
   }
 
-  /** Forgets an open segment, since its file goes. */
-  drop(number: number): void {
-    const segment = this.#open.get(number);
-    if (segment === undefined) return;
-    this.#open.delete(number);
-    segment.dropped = true;
-    this.#closeUnused(segment);
+  /** Forgets an open segment, since its file goes. Returns whether somebody is reading it at this moment. */
+  drop(number: number): boolean {
+    this.#forget(number);
+    return this.#reading.has(number);
   }
 
   close(): void {
-    for (const number of [...this.#open.keys()]) this.drop(number);
+    for (const number of [...this.#open.keys()]) this.#forget(number);
   }
 
   async #record(segment: OpenSegment, at: At): Promise<Record> {
@@ -167,6 +168,7 @@ export class SegmentReader {
     this.#open.delete(number);
     this.#open.set(number, segment);
     segment.users += 1;
+    this.#reading.set(number, (this.#reading.get(number) ?? 0) + 1);
     this.#shrink();
     return segment;
   }
@@ -174,7 +176,7 @@ export class SegmentReader {
   #openSegment(number: number): OpenSegment {
     try {
       const fd = this.#files.openForRead(this.#layout.segment(number));
-      return { fd, size: this.#files.size(fd), users: 0, dropped: false };
+      return { number, fd, size: this.#files.size(fd), users: 0, dropped: false };
     } catch (cause) {
       if (isMissing(cause)) throw new DamagedError("its segment is gone", { cause });
       throw cause;
@@ -183,13 +185,24 @@ export class SegmentReader {
 
   #giveBack(segment: OpenSegment): void {
     segment.users -= 1;
+    const others = (this.#reading.get(segment.number) ?? 1) - 1;
+    if (others === 0) this.#reading.delete(segment.number);
+    else this.#reading.set(segment.number, others);
     this.#closeUnused(segment);
   }
 
   #shrink(): void {
     if (this.#open.size <= OPEN_FILES_MAX) return;
     const [oldest] = this.#open.keys();
-    if (oldest !== undefined) this.drop(oldest);
+    if (oldest !== undefined) this.#forget(oldest);
+  }
+
+  #forget(number: number): void {
+    const segment = this.#open.get(number);
+    if (segment === undefined) return;
+    this.#open.delete(number);
+    segment.dropped = true;
+    this.#closeUnused(segment);
   }
 
   #closeUnused(segment: OpenSegment): void {

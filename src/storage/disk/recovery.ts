@@ -76,6 +76,9 @@ export async function indexSegment(
           at: { segment: number, offset: envelope.block.offset, length: envelope.block.length },
         });
     }
+    // A reused file that a power cut gave its old name back holds nothing that was acknowledged under that name.
+    if (scan !== undefined && scan.number !== number)
+      return addFound(number, size, [], parts, salvage);
     // Copies are news to nobody, unless there is no database that knows where the originals went.
     const isNews = scan?.kind === "accepted" || salvage !== undefined;
     addFound(number, size, isNews ? found : [], parts, salvage);

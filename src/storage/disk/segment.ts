@@ -100,6 +100,8 @@ export interface ScannedEnvelope {
 
 export interface Scan {
   readonly kind: SegmentKind;
+  /** The number that the file was written under. */
+  readonly number: number;
   readonly envelopes: readonly ScannedEnvelope[];
   /** What is wrong with the file as a whole; empty when it is intact. Bodies are checked when they are read. */
   readonly problems: readonly string[];
@@ -131,13 +133,13 @@ export async function scanSegment(source: Source): Promise<Scan | undefined> {
       offset = await nextHeader(source, offset + 1);
       continue;
     }
-    if (block.type === "DONE") return { kind: header.kind, envelopes, problems };
+    if (block.type === "DONE") return { ...header, envelopes, problems };
     if (block.type === "ENVL")
       envelopes.push({ block, payload: await checkedPayload(source, block) });
     offset = blockEnd(block);
   }
   problems.push("cut short: the end mark is missing");
-  return { kind: header.kind, envelopes, problems };
+  return { ...header, envelopes, problems };
 }
 
 /** A block's payload, or `undefined` when its checksum does not hold. */
