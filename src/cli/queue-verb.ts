@@ -71,8 +71,8 @@ export function actionOf(verb: QueueVerb["verb"]): Action {
 }
 
 /**
- * Does one action to each id, several at once, and tells each in the order given; goes on when one does not exist and
- * resolves with 65 then.
+ * Does one action to each id, several at once, and tells each in the order given. Goes on when one does not exist and
+ * resolves with 65 then; any other failure ends it, after all that was done is told.
  */
 export async function actOnEach(
   args: Arguments,
@@ -81,27 +81,24 @@ export async function actOnEach(
   action: Action,
   done: string,
 ): Promise<number> {
-  const acted: { readonly id: string; readonly found: Promise<boolean> }[] = [];
+  const acted: (() => Promise<void>)[] = [];
   let missing = 0;
-  const tellFirst = async () => {
-    const first = acted.shift();
-    if (first === undefined) return;
-    const found = await first.found;
-    if (found) await parts.stdout.write(`${first.id}: ${done}\n`);
-    else await parts.stderr.write(`${first.id}: no such message\n`);
+  const tell = async (id: string, found: boolean) => {
     missing += found ? 0 : 1;
+    if (found) await parts.stdout.write(`${id}: ${done}\n`);
+    else await parts.stderr.write(`${id}: no such message\n`);
   };
   try {
     for await (const id of idsFrom(args.positionals, parts.stdin)) {
       const found = act(client, action(id));
       // One that fails is told of in its turn, not before.
       found.catch(() => undefined);
-      acted.push({ id, found });
-      if (acted.length >= AT_ONCE_MAX) await tellFirst();
+      acted.push(async () => await tell(id, await found));
+      if (acted.length >= AT_ONCE_MAX) await acted.shift()?.();
     }
+    while (acted.length > 0) await acted.shift()?.();
   } finally {
-    // Also when an id further on is none: what was done is told.
-    while (acted.length > 0) await tellFirst();
+    for (const rest of acted) await rest().catch(() => undefined);
   }
   return missing === 0 ? exit.ok : exit.data;
 }
