@@ -1,5 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import { connect } from "node:net";
+import type { FrontDoor } from "../../src/edge/accept.ts";
 import { QueueError } from "../../src/mail/queue-error.ts";
 import { reply } from "../../src/mail/reply.ts";
 import { contentOf, startEdge, testDoor } from "./edge-fixture.ts";
@@ -66,7 +67,13 @@ describe("a transaction", () => {
   });
 
   test("may come whole in one segment, with the end of input behind it", async () => {
-    await using it = await startEdge();
+    const door = testDoor();
+    const accept: FrontDoor["accept"] = async (envelope) => {
+      // By then the end of input has long been read.
+      await Bun.sleep(20);
+      return door.accept(envelope);
+    };
+    await using it = await startEdge({}, { ...door, accept });
     const client = await it.dial();
     const one = `${MAIL}\r\n${RCPT}\r\nDATA\r\nSubject: x\r\n\r\nbody\r\n.\r\n`;
     client.socket.end(`${HELLO}\r\n${one}${one}RSET\r\nQUIT\r\n`);
@@ -114,6 +121,24 @@ describe("what is offered", () => {
     const banner = await new Promise((resolve) => socket.once("data", resolve));
     expect(String(banner)).toBe("220 mx.example.org ESMTP slimta-queue\r\n");
     socket.destroy();
+  });
+});
+
+describe("recipients", () => {
+  test("that are repeated are kept once, be they few or many", async () => {
+    await using it = await startEdge();
+    const client = await it.dial();
+    await client.say("EHLO x");
+    await client.say(MAIL);
+    const addresses = Array.from({ length: 20 }, (_, index) => `r${index}@example.org`);
+    for (const address of [...addresses, ...addresses]) {
+      expect(await client.say(`RCPT TO:<${address}>`)).toBe("250 2.1.5 Ok");
+    }
+    await client.say("DATA");
+    await client.say(".");
+    expect(it.door.envelopes[0]?.recipients).toEqual(
+      addresses.map((address, index) => ({ index, address })),
+    );
   });
 });
 

@@ -10,30 +10,26 @@ interface Spoken {
   readonly messages: readonly string[];
 }
 
-/** Feeds a session its input in the given pieces and waits until it has said goodbye. */
-async function speak(pieces: readonly Uint8Array[]): Promise<Spoken> {
+/** A session over a wire that only remembers. */
+function scriptedSession(write: (text: string) => boolean) {
   const door = testDoor();
-  const written: string[] = [];
   const bye = Promise.withResolvers<void>();
   let resumed = Promise.withResolvers<void>();
-  let isPaused = false;
+  resumed.resolve();
+  const wire = {
+    write,
+    pause: () => {
+      resumed = Promise.withResolvers();
+    },
+    resume: () => resumed.resolve(),
+    startTls: () => undefined,
+    end: bye.resolve,
+    destroy: bye.resolve,
+  };
   const session = new SmtpSession(
     { ...OPTIONS, listener: "test", spillBytes: 20 },
     {
-      wire: {
-        write: (text) => written.push(text) > 0,
-        pause: () => {
-          isPaused = true;
-          resumed = Promise.withResolvers();
-        },
-        resume: () => {
-          isPaused = false;
-          resumed.resolve();
-        },
-        startTls: () => undefined,
-        end: bye.resolve,
-        destroy: bye.resolve,
-      },
+      wire,
       door,
       emit: () => undefined,
       world: realWorld,
@@ -44,12 +40,24 @@ async function speak(pieces: readonly Uint8Array[]): Promise<Spoken> {
     },
   );
   session.open();
+  return {
+    session,
+    door,
+    ended: bye.promise,
+    ready: () => Promise.race([resumed.promise, bye.promise]),
+  };
+}
+
+/** Feeds a session its input in the given pieces and waits until it has said goodbye. */
+async function speak(pieces: readonly Uint8Array[]): Promise<Spoken> {
+  const written: string[] = [];
+  const { session, door, ended, ready } = scriptedSession((text) => written.push(text) > 0);
   for (const piece of pieces) {
     session.receive(piece);
-    if (isPaused) await Promise.race([resumed.promise, bye.promise]);
+    await ready();
   }
   session.inputEnded();
-  await bye.promise;
+  await ended;
   session.gone();
   const messages: string[] = [];
   for (const envelope of door.envelopes) {
@@ -108,5 +116,21 @@ describe("a session", () => {
     const { replies } = await speak([Buffer.from(`${"NOOP\r\n".repeat(5000)}QUIT\r\n`)]);
     expect(replies.match(/250 2\.0\.0 Ok/gu)).toHaveLength(5000);
     expect(replies).toEndWith("221 2.0.0 Bye\r\n");
+  });
+
+  test("reads on only when the client has read its replies", async () => {
+    const written: string[] = [];
+    const { session, ready, ended } = scriptedSession((text) => {
+      written.push(text);
+      return false;
+    });
+    session.receive(Buffer.from("NOOP\r\n"));
+    session.receive(Buffer.from("NOOP\r\nNOOP\r\n"));
+    session.receive(Buffer.from("QUIT\r\n"));
+    expect(written.slice(1)).toEqual(["250 2.0.0 Ok\r\n"]);
+    session.drained();
+    expect(written.slice(2)).toEqual([`${"250 2.0.0 Ok\r\n".repeat(2)}221 2.0.0 Bye\r\n`]);
+    await ready();
+    await ended;
   });
 });
