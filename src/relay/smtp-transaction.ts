@@ -64,6 +64,11 @@ export class Transaction {
       this.#closing(code, octets);
       return;
     }
+    // Only DATA is answered like that; whoever says it elsewhere is at another place of the dialogue than we are.
+    if (code < 400 && !isPositive(code) && this.#stage !== "data") {
+      this.fail(refusal(this.phase, code, octets));
+      return;
+    }
     switch (this.#stage) {
       case "mail":
         this.#onMail(code, octets);

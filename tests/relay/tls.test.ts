@@ -91,6 +91,18 @@ test("opportunistic: a handshake that fails is followed by a connection in clear
   expect(peer.transcripts[1]?.commands).not.toContain("STARTTLS");
 });
 
+test("opportunistic: a broken handshake is remembered for a while", async () => {
+  const peer = await openPeer({ brokenTls: true });
+  const hosts = [{ host: "127.0.0.1", port: peer.port, implicitTls: false }];
+  const options = { ...COURIER, hosts, tls: "opportunistic" as const, messagesPerConnectionMax: 1 };
+  const relay = openSmarthostRelay(options, realWorld);
+  closing.push(peer, relay);
+  for (let round = 0; round < 2; round += 1)
+    await relay.deliver(delivery(envelope(["a@x.example"])), NEVER);
+  const asked = peer.transcripts.map(({ commands }) => commands.includes("STARTTLS"));
+  expect(asked).toEqual([true, false, false]);
+});
+
 test("opportunistic: STARTTLS that is refused leaves the session in clear text", async () => {
   const refusing: Script = {
     tls,

@@ -129,10 +129,14 @@ class Stub {
   async #askServer(name: string, type: QueryType, server: DnsServer): Promise<QueryAnswer> {
     const { timeoutMs } = this.#options;
     const { clock } = this.#world;
-    const response = await exchange({ name, type }, server, timeoutMs, clock, this.#abort.signal);
-    return typeof response === "string"
-      ? { kind: "failed", detail: response }
-      : readResponse(response, name, type);
+    try {
+      const response = await exchange({ name, type }, server, timeoutMs, clock, this.#abort.signal);
+      if (typeof response !== "string") return readResponse(response, name, type);
+      return { kind: "failed", detail: response };
+    } catch (error) {
+      // A socket that cannot be made, or a response that decodes into nonsense.
+      return { kind: "failed", detail: error instanceof Error ? error.message : "no socket" };
+    }
   }
 
   async #readFiles(): Promise<Files> {
