@@ -5,6 +5,7 @@ import { startChild } from "../support/child.ts";
 import { describeWithPeers } from "../support/peers.ts";
 import { type SmtpDialog, smtpDialog } from "../support/smtp-dialog.ts";
 import { tempDir } from "../support/temp-dir.ts";
+import { until } from "../support/until.ts";
 import { recorder, run } from "./help.ts";
 
 interface RunningSink extends AsyncDisposable {
@@ -145,7 +146,8 @@ describe("a session", () => {
     await using sink = await startSink("--save", dir.path);
     const dialog = await hello(sink);
     for (const line of ["MAIL FROM:<a@b>", "RCPT TO:<c@d>", "DATA"]) await dialog.say(line);
-    dialog.write("half a mess");
+    dialog.write("half a message".repeat(1000));
+    await until("content on disk", () => readdirSync(dir.path).length > 0);
     dialog.drop();
     await dialog.closed;
     expect(await sink.stop()).toBe(0);
@@ -202,7 +204,7 @@ describe("faults", () => {
     await using never = await startSink("--reject=100", "--at=connect");
     expect((await never.dial()).greeting.code).toBe(554);
     await using gone = await startSink("--drop=100", "--at=connect");
-    expect(gone.dial()).rejects.toThrow();
+    await expect(gone.dial()).rejects.toThrow();
   });
 
   test("a dropped connection closes without a word", async () => {
@@ -211,7 +213,7 @@ describe("faults", () => {
     await dialog.say("MAIL FROM:<a@b>");
     dialog.write("RCPT TO:<c@d>\r\n");
     await dialog.closed;
-    expect(dialog.reply()).rejects.toThrow();
+    await expect(dialog.reply()).rejects.toThrow();
   });
 
   test("a stalled one stays open, says what it owed and nothing more, and does not stop the sink from ending", async () => {
@@ -227,9 +229,11 @@ describe("faults", () => {
       closed = true;
     });
     await using other = await hello(sink);
+    dialog.write("NOOP\r\n");
     await other.say("NOOP");
     expect(closed).toBe(false);
     expect(await sink.stop()).toBe(0);
+    await expect(dialog.reply()).rejects.toThrow();
     expect(sink.text()).toContain("received 0 messages");
   });
 
