@@ -23,6 +23,8 @@ export function collector(spillBytes: number, openBody: () => Promise<BodySink>)
   let size = 0;
   let opening: Promise<BodySink> | undefined;
   let failure: { readonly cause: unknown } | undefined;
+  /** The write under way or the last one; never rejects. */
+  let writing: Promise<void> | undefined;
   let discarded = false;
 
   async function spill(bytes: Uint8Array): Promise<void> {
@@ -39,6 +41,8 @@ export function collector(spillBytes: number, openBody: () => Promise<BodySink>)
     if (discarded) return;
     discarded = true;
     memory.take();
+    // A sink does one thing at a time.
+    await writing;
     try {
       await (await opening)?.discard();
     } catch {
@@ -53,9 +57,12 @@ export function collector(spillBytes: number, openBody: () => Promise<BodySink>)
     add(piece) {
       size += piece.length;
       if (failure !== undefined || discarded) return;
-      if (opening !== undefined) return spill(piece);
-      memory.add(piece);
-      return size > spillBytes ? spill(memory.take()) : undefined;
+      if (opening === undefined) {
+        memory.add(piece);
+        if (size <= spillBytes) return;
+      }
+      writing = spill(opening === undefined ? memory.take() : piece);
+      return writing;
     },
     async finish() {
       try {

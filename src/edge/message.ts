@@ -36,7 +36,7 @@ export interface IncomingMessage {
   readonly busy: Promise<void> | undefined;
   /** After the end of data: hands the message to the door and says what the client is told. Never rejects. */
   settle(client: Client, isGone: () => boolean): Promise<Reply>;
-  /** Drops what was received. Idempotent; without effect on a message that was stored. */
+  /** Drops what was received. Idempotent; once `settle` was called the message is its, and this has no effect. */
   discard(): void;
 }
 
@@ -65,6 +65,7 @@ export function incomingMessage(
   const content: Collector = collector(options.spillBytes, parts.door.openBody);
   let size = 0;
   let busy: Promise<void> | undefined;
+  let isSettling = false;
 
   function keep(piece: Uint8Array): void {
     const before = size;
@@ -81,8 +82,9 @@ export function incomingMessage(
   }
 
   async function store(client: Client, isGone: () => boolean): Promise<Reply> {
+    // A client that has gone will come again with this message: taking it would mean having it twice.
+    if (isGone()) return CLIENT_GONE;
     const body = await content.finish();
-    // The client will come again with this message, so that taking it would mean having it twice.
     if (isGone()) return CLIENT_GONE;
     if (headerExceeds(body, options.headerBytesMax)) return HEADER_TOO_LARGE;
     const envelope = envelopeOf(transaction, body, client, options.hostname);
@@ -114,6 +116,7 @@ export function incomingMessage(
       return end;
     },
     async settle(client, isGone) {
+      isSettling = true;
       let answer = refusal();
       try {
         answer ??= await store(client, isGone);
@@ -124,7 +127,8 @@ export function incomingMessage(
       return answer;
     },
     discard() {
-      void content.discard();
+      // The door may be storing it at this moment.
+      if (!isSettling) void content.discard();
     },
   };
 }
