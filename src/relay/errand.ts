@@ -49,6 +49,12 @@ export class Errand {
     if (!meaning.nextHost) this.waiting = [];
   }
 
+  /** Gives an answer to those who have none because there was nobody to ask. */
+  settleMissing(failure: PeerFailure): void {
+    this.waiting = this.waiting.filter(({ index }) => !this.outcomes.has(index));
+    this.settleAll(failure);
+  }
+
   /** Takes the answers of one transaction that began at `beganAt`. */
   settle(
     client: SmtpClient,

@@ -127,7 +127,9 @@ class Directory {
     this.#options = options;
     this.#random = random;
     this.#resolver = resolver;
-    this.#forced = new Map(options.forced.map((forced) => [forced.domain.toLowerCase(), forced]));
+    this.#forced = new Map(
+      options.forced.map((forced) => [asciiDomain(forced.domain) ?? forced.domain, forced]),
+    );
     this.#ownNames = new Set(options.ownNames.map((name) => name.toLowerCase()));
     this.#ownAddresses = new Set(options.ownAddresses.map(plainAddress));
   }
@@ -185,7 +187,8 @@ class Directory {
   #withoutOurselves(exchanges: readonly Exchange[]): readonly Exchange[] {
     const own = exchanges.find(
       ({ record, found }) =>
-        this.#ownNames.has(record.exchange) || (!("kind" in found) && this.#hasOwn(found)),
+        this.#ownNames.has(record.exchange.toLowerCase()) ||
+        (!("kind" in found) && this.#hasOwn(found)),
     );
     if (!own) return exchanges;
     return exchanges.filter(({ record }) => record.preference < own.record.preference);

@@ -146,3 +146,25 @@ test("names are found through the hosts file of the system", async () => {
     remote: { host: "localhost", ip: "127.0.0.1" },
   });
 });
+
+test("nobody goes without an outcome, also when there is nobody to ask", async () => {
+  const nowhere = { addresses: () => Promise.resolve({ kind: "found" as const, addresses: [] }) };
+  for (const hosts of [[], [{ host: "mx.example", port: 25, implicitTls: false }]]) {
+    const relay = openSmarthostRelay({ ...COURIER, hosts, tls: "none" }, realWorld, nowhere);
+    const outcomes = await relay.deliver(delivery(envelope(["a@x.example", "b@x.example"])), NEVER);
+    expect(shown(outcomes)).toEqual(["deferred 451 4.4.3", "deferred 451 4.4.3"]);
+  }
+});
+
+test("a smarthost without an address is the operator's matter: deferred", async () => {
+  for (const answer of [
+    { kind: "no-name" as const },
+    { kind: "failed" as const, detail: "SERVFAIL" },
+  ]) {
+    const resolver = { addresses: () => Promise.resolve(answer) };
+    const hosts = [{ host: "mx.example", port: 25, implicitTls: false }];
+    const relay = openSmarthostRelay({ ...COURIER, hosts, tls: "none" }, realWorld, resolver);
+    const outcomes = await relay.deliver(delivery(envelope(["a@x.example"])), NEVER);
+    expect(shown(outcomes)).toEqual(["deferred 451 4.4.3"]);
+  }
+});

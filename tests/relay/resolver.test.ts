@@ -1,7 +1,7 @@
 import { afterEach, expect, test } from "bun:test";
-import { createSocket } from "node:dgram";
+import { createSocket, type Socket } from "node:dgram";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
-import { createServer } from "node:net";
+import { createServer, type Server } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Answer, decode, encode, type Packet } from "dns-packet";
@@ -35,6 +35,22 @@ interface Said {
 
 type Zone = (type: string, name: string, over: "udp" | "tcp") => Said | undefined;
 
+/** Binds both protocols to one free port; what is free for one may be taken for the other. */
+async function samePort(tcp: Server): Promise<{ udp: Socket; port: number }> {
+  for (;;) {
+    await new Promise<void>((resolve) => tcp.listen(0, "127.0.0.1", () => resolve()));
+    const address = tcp.address();
+    const port = typeof address === "object" && address ? address.port : 0;
+    const udp = createSocket("udp4");
+    const isBound = await new Promise<boolean>((resolve) => {
+      udp.once("error", () => resolve(false));
+      udp.bind(port, "127.0.0.1", () => resolve(true));
+    });
+    if (isBound) return { udp, port };
+    await new Promise((resolve) => tcp.close(resolve));
+  }
+}
+
 /** A DNS server on loopback; it counts the questions it got. */
 async function server(zone: Zone) {
   const asked: string[] = [];
@@ -55,12 +71,6 @@ async function server(zone: Zone) {
     };
     return [...(said.forged ? [encode({ ...packet, ...said.forged })] : []), encode(packet)];
   };
-  const udp = createSocket("udp4");
-  udp.on("message", (data, from) => {
-    for (const packet of respond(data, "udp")) udp.send(packet, from.port, from.address);
-  });
-  await new Promise<void>((resolve) => udp.bind(0, "127.0.0.1", () => resolve()));
-  const { port } = udp.address();
   const tcp = createServer((socket) => {
     socket.on("error", () => undefined);
     socket.once("data", (data) => {
@@ -75,7 +85,10 @@ async function server(zone: Zone) {
       }
     });
   });
-  await new Promise<void>((resolve) => tcp.listen(port, "127.0.0.1", () => resolve()));
+  const { udp, port } = await samePort(tcp);
+  udp.on("message", (data, from) => {
+    for (const packet of respond(data, "udp")) udp.send(packet, from.port, from.address);
+  });
   closing.push(
     () => new Promise<void>((resolve) => udp.close(() => resolve())),
     () => tcp.close(),

@@ -38,16 +38,18 @@ function answers(port: number): Promise<boolean> {
 
 /** Postfix's receiving test server, with options for faults. */
 async function sink(...flags: string[]): Promise<number> {
-  const port = await freePort();
   const user = process.getuid?.() === 0 ? ["-u", "nobody"] : [];
-  running.push(
-    Bun.spawn([SINK, ...user, ...flags, `127.0.0.1:${port}`, "100"], {
-      stdout: "ignore",
-      stderr: "ignore",
-    }),
-  );
-  while (!(await answers(port))) await new Promise(setImmediate);
-  return port;
+  for (;;) {
+    const port = await freePort();
+    const command = [SINK, ...user, ...flags, `127.0.0.1:${port}`, "100"];
+    const started = Bun.spawn(command, { stdout: "ignore", stderr: "ignore" });
+    running.push(started);
+    // It ends at once when somebody else took the port in between.
+    while (started.exitCode === null) {
+      if (await answers(port)) return port;
+      await new Promise(setImmediate);
+    }
+  }
 }
 
 async function outcomesFrom(flags: readonly string[], more = {}) {

@@ -8,7 +8,7 @@ import type { Outcome } from "../../src/relay/relay.ts";
 import type { SmarthostOptions } from "../../src/relay/smarthost.ts";
 import { openSmarthostRelay } from "../../src/relay/smarthost.ts";
 import { type FakePeer, openPeer, type Script } from "./fake-peer.ts";
-import { COURIER, delivery, envelope, HASTY, NEVER, shown } from "./fixtures.ts";
+import { COURIER, content, delivery, envelope, HASTY, NEVER, shown } from "./fixtures.ts";
 
 const closing: { close(): Promise<void> }[] = [];
 let directory = "";
@@ -89,6 +89,21 @@ test("opportunistic: a handshake that fails is followed by a connection in clear
   expect(outcome?.remote?.tls).toBeUndefined();
   expect(peer.transcripts).toHaveLength(2);
   expect(peer.transcripts[1]?.commands).not.toContain("STARTTLS");
+});
+
+test("a large message goes through encryption whole", async () => {
+  const peer = await openPeer({ tls });
+  const hosts = [{ host: "127.0.0.1", port: peer.port, implicitTls: false }];
+  const relay = openSmarthostRelay({ ...COURIER, hosts, tls: "required" }, realWorld);
+  closing.push(peer, relay);
+  const line = "0123456789".repeat(7);
+  const big = content(`${line}\r\n`.repeat(30_000));
+  const outcomes = await relay.deliver(
+    delivery(envelope(["a@x.example"], { content: big })),
+    NEVER,
+  );
+  expect(shown(outcomes)).toEqual(["delivered 250 2.0.0"]);
+  expect(peer.transcripts[0]?.messages[0]?.length).toBe(72 * 30_000);
 });
 
 test("opportunistic: a broken handshake is remembered for a while", async () => {
