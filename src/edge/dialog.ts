@@ -49,7 +49,7 @@ const CLIENT_NAME_MAX = 257;
 /** From this many recipients on, duplicates are looked up in a set. */
 const RECIPIENTS_IN_SET = 8;
 
-export const OK = reply(250, "2.0.0", "Ok");
+const OK = reply(250, "2.0.0", "Ok");
 const SENDER_OK = reply(250, "2.1.0", "Ok");
 const RECIPIENT_OK = reply(250, "2.1.5", "Ok");
 const HELP = reply(214, "2.0.0", "See RFC 5321");

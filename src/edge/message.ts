@@ -43,6 +43,7 @@ export interface IncomingMessage {
 /** How much of an oversize message is read on and dropped for the sake of a proper answer. */
 export const SWALLOW_BYTES_MAX = 64 * 1024 * 1024;
 
+/** The answer to an oversize message, at the end of data or before. */
 export const TOO_LARGE = reply(552, "5.3.4", "Message size exceeds fixed limit");
 const HEADER_TOO_LARGE = reply(552, "5.3.4", "Message header size exceeds fixed limit");
 const BARE_LINE_END = reply(550, "5.6.0", "Message contains bare CR or LF");

@@ -47,6 +47,7 @@ export interface Wire {
   destroy(): void;
 }
 
+/** What one session works with. */
 export interface SessionParts {
   readonly wire: Wire;
   readonly door: FrontDoor;
@@ -59,12 +60,6 @@ export interface SessionParts {
   readonly hasCertificate: () => boolean;
 }
 
-/**
- * One client's SMTP session (RFC 5321), apart from the socket that carries it. It is in one of these modes: `greeting`
- * until the banner is out; `command`; `data` from 354 to the end of data; `handshake` from STARTTLS to `secured`;
- * `closed`. In `command` and `data` it may hold its input back, while a message is being stored, a sink is written, or
- * the client does not read its replies; what arrives meanwhile waits, so that answers keep the order of commands.
- */
 type Mode = "greeting" | "command" | "data" | "handshake" | "closed";
 
 /** After so many commands in a row the other sessions get their turn. */
@@ -78,6 +73,12 @@ const EARLY = reply(421, "4.7.0", "Spoke before the greeting");
 const NOT_SMTP = reply(421, "4.7.0", "This is not a web server");
 const TOO_MANY_ERRORS = reply(421, "4.7.0", "Too many errors");
 
+/**
+ * One client's SMTP session (RFC 5321), apart from the socket that carries it. It is in one of these modes: `greeting`
+ * until the banner is out; `command`; `data` from 354 to the end of data; `handshake` from STARTTLS to `secured`;
+ * `closed`. In `command` and `data` it may hold its input back, while a message is being stored, a sink is written, or
+ * the client does not read its replies; what arrives meanwhile waits, so that answers keep the order of commands.
+ */
 export class SmtpSession {
   readonly #options: SessionOptions;
   readonly #parts: SessionParts;

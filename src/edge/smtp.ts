@@ -19,6 +19,7 @@ export interface TlsMaterial {
 /** Where to listen: an address, or a socket that is open already (systemd). */
 export type ListenAt = { readonly host: string; readonly port: number } | { readonly fd: number };
 
+/** One listener. All of it explicit: defaults are the configuration's. */
 export interface SmtpEdgeOptions extends Omit<SessionOptions, "listener"> {
   readonly listen: ListenAt;
   /** With it STARTTLS is offered, or TLS begins at once; without it there is no encryption. */
@@ -31,11 +32,13 @@ export interface SmtpEdgeOptions extends Omit<SessionOptions, "listener"> {
   readonly connectionsPerIpMax: number;
 }
 
+/** What an edge tells, and where it takes its time from. */
 export interface EdgeParts {
   readonly emit: Emit;
   readonly world: World;
 }
 
+/** A listener that is open. */
 export interface SmtpEdge {
   readonly address: { readonly host: string; readonly port: number };
   /** Handshakes from here on use this certificate. Throws, and changes nothing, when it cannot be used. */

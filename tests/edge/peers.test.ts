@@ -1,4 +1,4 @@
-import { describe, expect, test } from "bun:test";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { existsSync } from "node:fs";
 import { contentOf, makeCertificate, run, startEdge } from "./edge-fixture.ts";
 
@@ -98,6 +98,9 @@ client.recv(100)
 client.close()
 os.waitpid(child, 0)
 `;
+
+  // Programs are started, on machines that may have much else to do.
+  setDefaultTimeout(60_000);
   const output = await run(["python3", "-c", supervisor]);
   const [port = ""] = /\d+/u.exec(output) ?? [];
   expect(output.match(new RegExp(`${port}`, "gu"))?.length).toBe(2);

@@ -1,8 +1,11 @@
-import { beforeAll, describe, expect, test } from "bun:test";
+import { beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { connect } from "node:net";
 import type { TLSSocket } from "node:tls";
 import type { TlsMaterial } from "../../src/edge/smtp.ts";
 import { dialTls, makeCertificate, run, startEdge } from "./edge-fixture.ts";
+
+// Programs are started, on machines that may have much else to do.
+setDefaultTimeout(60_000);
 
 let first: TlsMaterial;
 let second: TlsMaterial;
