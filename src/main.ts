@@ -1,7 +1,7 @@
 import { existsSync, readFileSync } from "node:fs";
 import { homedir, hostname } from "node:os";
 import manifest from "../package.json" with { type: "json" };
-import { serve } from "./app/serve.ts";
+import { type ServeFacts, serve } from "./app/serve.ts";
 import { BrokenPipe, CliError } from "./cli/cli-error.ts";
 import type { CliParts, Writer } from "./cli/parts.ts";
 import { runCli } from "./cli/run.ts";
@@ -17,7 +17,7 @@ const version = {
 };
 
 const parts: CliParts = {
-  serve: (config) => serve(config, version.version),
+  serve: (config) => serve(config, { version: version.version, ...watched(config.log.format) }),
   fsck,
   env: process.env,
   facts: {
@@ -41,6 +41,12 @@ process.exitCode = await runCli(process.argv.slice(2), parts);
 
 async function fsck(): Promise<number> {
   throw new CliError("this build has no fsck", { code: exit.unavailable });
+}
+
+/** Somebody who started `serve` in a terminal is told what to try next; logs that are read by programs are left alone. */
+function watched(format: "text" | "json"): Pick<ServeFacts, "show"> {
+  if (process.stdout.isTTY !== true || format === "json") return {};
+  return { show: (text) => void process.stderr.write(text) };
 }
 
 function readFile(path: string): string | undefined {

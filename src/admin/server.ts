@@ -92,6 +92,8 @@ async function listen(
     ...common,
     hostname: address.host,
     port: address.port,
+    // Unless told, Bun shares the port with whoever has it already, another daemon for instance.
+    reusePort: false,
     idleTimeout: idleTimeoutSeconds,
     fetch(request, server) {
       // What an operator started may take its time: a million messages are not removed in a minute.

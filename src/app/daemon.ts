@@ -1,6 +1,5 @@
 import { mkdirSync } from "node:fs";
 import { dirname } from "node:path";
-import type { ReadyReport } from "../admin/ready.ts";
 import { adminRoutes } from "../admin/routes.ts";
 import {
   ADMIN_CLOSE_GRACE_MS,
@@ -22,8 +21,11 @@ import { realFiles } from "../storage/disk/files.ts";
 import { openDiskStorage } from "../storage/disk/open.ts";
 import type { QueueStorage } from "../storage/storage.ts";
 import { openEdges } from "./edges.ts";
+import { hostPort, type Whereabouts } from "./introduction.ts";
 import { queueOptions } from "./queue-options.ts";
+import { type Phase, readyReport } from "./ready-report.ts";
 import { relayOf } from "./relays.ts";
+import { listeningOn } from "./start-error.ts";
 import { readTls, watchTls } from "./tls-files.ts";
 
 export interface DaemonParts {
@@ -34,9 +36,7 @@ export interface DaemonParts {
   readonly startedAt: number;
 }
 
-export interface Daemon {
-  readonly smtp: readonly { readonly host: string; readonly port: number }[];
-  readonly admin: readonly AdminAddress[];
+export interface Daemon extends Whereabouts {
   /** Reads the certificate again. Never rejects: what cannot be used is told, and the old one stays. */
   reload(): Promise<void>;
   /**
@@ -62,7 +62,8 @@ export async function openDaemon(config: Config, parts: DaemonParts): Promise<Da
   const relay = relayOf(config, world);
   opening.defer(async () => await relay?.close());
   const queue = openQueue(queueOptions(config), { storage, world, emit, ...(relay && { relay }) });
-  sample = () => sampleOf(config, queue, storage);
+  const state: State = { phase: "starting" };
+  sample = () => sampleOf(config, queue, storage, state);
 
   const tls = await readTls(config);
   const edges = await openEdges(config, tls, doorOf(queue, storage), { emit, world });
@@ -70,7 +71,7 @@ export async function openDaemon(config: Config, parts: DaemonParts): Promise<Da
   const routes = adminRoutes(queue.control, {
     metrics: () => metrics.render(),
     totals: () => metrics.totals(),
-    ready: () => readyReport(storage),
+    ready: () => readyReport(config, storage, state.phase),
     version: parts.version,
     hostname: config.smtp.hostname,
     startedAt: parts.startedAt,
@@ -83,7 +84,12 @@ export async function openDaemon(config: Config, parts: DaemonParts): Promise<Da
   opening.defer(() => admin.close());
   queue.start();
   opening.move();
-  return daemonOver({ config, emit, world, storage, relay, queue, edges, admin });
+  state.phase = "serving";
+  return daemonOver({ config, emit, world, storage, relay, queue, edges, admin, state });
+}
+
+interface State {
+  phase: Phase;
 }
 
 interface Opened {
@@ -95,6 +101,7 @@ interface Opened {
   readonly queue: Queue;
   readonly edges: readonly SmtpEdge[];
   readonly admin: AdminServer;
+  readonly state: State;
 }
 
 function daemonOver(opened: Opened): Daemon {
@@ -124,7 +131,8 @@ function daemonOver(opened: Opened): Daemon {
 
 /** The edge may still be storing what it has received while deliveries end: storage goes last. */
 async function stop(opened: Opened, abort: AbortSignal): Promise<void> {
-  const { config, edges, queue, relay, admin, storage } = opened;
+  const { config, edges, queue, relay, admin, storage, state } = opened;
+  state.phase = "draining";
   const cutOff = (): void => void Promise.all(edges.map((edge) => edge.close()));
   if (abort.aborted) cutOff();
   abort.addEventListener("abort", cutOff, { once: true });
@@ -171,35 +179,32 @@ async function openAdminServer(
     closeGraceMs: ADMIN_CLOSE_GRACE_MS,
     clock: world.clock,
   };
-  if (socket === null) return await openAdmin({ ...options, listen: addresses }, routes);
+  const open = (listen: readonly AdminAddress[]): Promise<AdminServer> => {
+    const names = listen.map((at) => ("unix" in at ? at.unix : hostPort(at))).join(" and ");
+    return listeningOn(`${names} for admin`, () => openAdmin({ ...options, listen }, routes));
+  };
+  if (socket === null) return await open(addresses);
   const withSocket = [...addresses, { unix: socket.path }];
   try {
     mkdirSync(dirname(socket.path), { recursive: true, mode: 0o700 });
-    return await openAdmin({ ...options, listen: withSocket }, routes);
+    return await open(withSocket);
   } catch (error) {
     if (socket.required) throw error;
-    const reason = error instanceof Error ? error.message : String(error);
+    const cause = error instanceof Error && error.cause ? error.cause : error;
+    const reason = cause instanceof Error ? cause.message : String(cause);
     const text = `no admin socket at ${socket.path}: ${reason}`;
     // A port that is taken fails again without the socket, and then says so.
-    const server = await openAdmin({ ...options, listen: addresses }, routes);
+    const server = await open(addresses);
     emit({ kind: "lifecycle", what: "warning", text });
     return server;
   }
-}
-
-async function readyReport(storage: QueueStorage): Promise<ReadyReport> {
-  const trouble = await storage.probe().then(
-    () => undefined,
-    (error: unknown) => (error instanceof Error ? error.message : String(error)),
-  );
-  const status = trouble === undefined ? "ready" : "not-ready";
-  return { status, checks: { spool: trouble ?? "ok", smtp: "ok" } };
 }
 
 async function sampleOf(
   config: Config,
   queue: Queue,
   storage: QueueStorage,
+  state: State,
 ): Promise<MetricsSample> {
   const status = await queue.control.status();
   const space = await realFiles.freeSpace(config.spool.dir);
@@ -214,7 +219,7 @@ async function sampleOf(
     connections: status.connections,
     suspendedDestinations: status.destinations.filter((each) => each.suspendedUntil !== null)
       .length,
-    ready: storage.refusal() === undefined,
+    ready: state.phase === "serving" && storage.refusal() === undefined,
     diskFreeBytes: space.freeBytes,
     diskFreeRatio: space.totalBytes === 0 ? 1 : space.freeBytes / space.totalBytes,
     process: sampleProcess(),

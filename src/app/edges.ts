@@ -3,6 +3,8 @@ import type { FrontDoor } from "../edge/accept.ts";
 import { openSmtpEdge, type SmtpEdge, type SmtpEdgeOptions } from "../edge/smtp.ts";
 import type { World } from "../lib/world.ts";
 import type { Emit } from "../observe/events.ts";
+import { hostPort } from "./introduction.ts";
+import { listeningOn } from "./start-error.ts";
 
 /** Bad commands after which a session is ended. */
 const ERRORS_MAX = 20;
@@ -27,9 +29,9 @@ export async function openEdges(
   const opened: SmtpEdge[] = [];
   try {
     for (const { listen, implicitTls } of [...plain, ...implicit]) {
-      opened.push(
-        await openSmtpEdge({ ...edgeOptions(config, tls), listen, implicitTls }, door, parts),
-      );
+      const options = { ...edgeOptions(config, tls), listen, implicitTls };
+      const open = () => openSmtpEdge(options, door, parts);
+      opened.push(await listeningOn(`${hostPort(listen)} for SMTP`, open));
     }
     return opened;
   } catch (error) {

@@ -1,17 +1,24 @@
-import type { AdminAddress } from "../admin/server.ts";
 import type { Config } from "../config/config.ts";
 import { exit } from "../lib/sysexits.ts";
 import { realWorld } from "../lib/world.ts";
-import { QueueError } from "../mail/queue-error.ts";
 import { openLog } from "../observe/log.ts";
 import { stdoutSink } from "../observe/stdout.ts";
-import { LockedError } from "../storage/disk/lock.ts";
 import { openDaemon } from "./daemon.ts";
+import { introduction, readyLine } from "./introduction.ts";
+import { atLeast } from "./log-level.ts";
+import { exitCodeOf, startError } from "./start-error.ts";
 
 const LOG_FLUSH_MS = 2000;
 
+/** What the daemon is told of the process that it runs in. */
+export interface ServeFacts {
+  readonly version: string;
+  /** Shows text to whoever started it in a terminal; absent when nobody watches. */
+  readonly show?: (text: string) => void;
+}
+
 /** Runs the daemon until it is told to stop, and resolves with what the process ends with. */
-export async function serve(config: Config, version: string): Promise<number> {
+export async function serve(config: Config, { version, show }: ServeFacts): Promise<number> {
   const { clock } = realWorld;
   const startedAt = clock.now();
   const log = openLog({
@@ -23,10 +30,11 @@ export async function serve(config: Config, version: string): Promise<number> {
     clock,
     sink: stdoutSink(),
   });
+  const emit = atLeast(config.log.level, log.emit);
   const tell = (
     what: "starting" | "ready" | "draining" | "stopped" | "error",
     text: string,
-  ): void => log.emit({ kind: "lifecycle", what, text });
+  ): void => emit({ kind: "lifecycle", what, text });
   onBug((error) => {
     tell(
       "error",
@@ -39,13 +47,13 @@ export async function serve(config: Config, version: string): Promise<number> {
   try {
     const daemon = await openDaemon(config, {
       world: realWorld,
-      log: log.emit,
+      log: emit,
       version,
       startedAt,
     });
     process.on("SIGHUP", () => void daemon.reload());
-    const smtp = daemon.smtp.map(({ host, port }) => `${bracketed(host)}:${port}`).join(" ");
-    tell("ready", `smtp ${smtp}, admin ${daemon.admin.map(addressText).join(" ")}`);
+    tell("ready", readyLine(config, daemon));
+    show?.(introduction(config, daemon, version));
     await signals.stop;
     tell("draining", "finishing what is under way");
     const cancel = clock.after(config.shutdown.grace, () => signals.abort.abort());
@@ -79,34 +87,4 @@ function listenForSignals() {
 function onBug(end: (error: unknown) => void): void {
   process.on("uncaughtException", end);
   process.on("unhandledRejection", end);
-}
-
-function startError(error: unknown): string {
-  if (!(error instanceof Error)) return String(error);
-  const cause = error.cause instanceof Error ? `: ${error.cause.message}` : "";
-  return `cannot start: ${error.message}${cause}`;
-}
-
-const CODES: Readonly<Record<string, number>> = {
-  EACCES: exit.noPermission,
-  EPERM: exit.noPermission,
-  EADDRINUSE: exit.unavailable,
-  EADDRNOTAVAIL: exit.config,
-  ENOENT: exit.config,
-};
-
-function exitCodeOf(error: unknown): number {
-  if (error instanceof LockedError) return exit.temporary;
-  const source = error instanceof QueueError && error.cause instanceof Error ? error.cause : error;
-  const code = source instanceof Error && "code" in source ? String(source.code) : "";
-  if (CODES[code] !== undefined) return CODES[code];
-  return error instanceof QueueError ? exit.cannotCreate : exit.software;
-}
-
-function addressText(address: AdminAddress): string {
-  return "unix" in address ? address.unix : `${bracketed(address.host)}:${address.port}`;
-}
-
-function bracketed(host: string): string {
-  return host.includes(":") ? `[${host}]` : host;
 }

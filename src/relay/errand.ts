@@ -73,7 +73,7 @@ export class Errand {
     const again: Recipient[] = [];
     const settleOne = (recipient: Recipient, answer: Answer) => {
       const meaning = classify(answer, place);
-      const taken = meaning.kind === "delivered" && announced.dsn ? { dsnRelayed: true } : {};
+      const taken = meaning.kind === "delivered" ? { dsnRelayed: announced.dsn } : {};
       this.#put(recipient, meaning, setupMs, { remote, ...taken });
       if (meaning.nextHost) again.push(recipient);
     };

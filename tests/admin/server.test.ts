@@ -158,6 +158,12 @@ test("a unix socket is for its owner only, trusted, and gone after close", async
   expect(existsSync(unix)).toBe(false);
 });
 
+test("a port is not shared with another daemon's admin server", async () => {
+  const server = await open([TCP]);
+  const port = Number(new URL(urlOf(server)).port);
+  await expect(open([{ host: "127.0.0.1", port }])).rejects.toThrow("in use");
+});
+
 test("opening leaves the umask of the process alone", async () => {
   const before = process.umask(0o022);
   closers.push(() => process.umask(before));

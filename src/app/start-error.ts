@@ -1,0 +1,41 @@
+import { exit } from "../lib/sysexits.ts";
+import { QueueError } from "../mail/queue-error.ts";
+import { LockedError } from "../storage/disk/lock.ts";
+
+/** Runs what opens a listener; what goes wrong says which. */
+export async function listeningOn<T>(what: string, open: () => Promise<T>): Promise<T> {
+  try {
+    return await open();
+  } catch (cause) {
+    throw new Error(`cannot listen on ${what}`, { cause });
+  }
+}
+
+/** Why the daemon could not start, for whoever started it. */
+export function startError(error: unknown): string {
+  const reasons = [...causes(error)].map((cause) => cause.message);
+  return `cannot start: ${reasons.length === 0 ? String(error) : reasons.join(": ")}`;
+}
+
+const CODES: Readonly<Record<string, number>> = {
+  EACCES: exit.noPermission,
+  EPERM: exit.noPermission,
+  EADDRINUSE: exit.unavailable,
+  EADDRNOTAVAIL: exit.config,
+  ENOENT: exit.config,
+  EROFS: exit.cannotCreate,
+};
+
+/** What the process ends with after such an error. */
+export function exitCodeOf(error: unknown): number {
+  if (error instanceof LockedError) return exit.temporary;
+  for (const cause of causes(error)) {
+    const code = "code" in cause ? CODES[String(cause.code)] : undefined;
+    if (code !== undefined) return code;
+  }
+  return error instanceof QueueError ? exit.cannotCreate : exit.software;
+}
+
+function* causes(error: unknown): Generator<Error> {
+  for (let cause = error; cause instanceof Error; cause = cause.cause) yield cause;
+}
