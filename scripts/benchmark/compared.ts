@@ -38,7 +38,7 @@ export const COMPARED: readonly ComparedCase[] = [
   relay("relay-single", "accept and relay, one message per connection", false),
   latency("latency", "final dot to 250", false),
   latency("latency-relay", "final dot to 250 while relaying", true),
-  drain("drain", "drain deferred messages after a flush"),
+  drain("drain", "drain what waits for a next hop, after a flush"),
 ];
 
 function loadOn(contender: Contender, setting: Setting, reuse: boolean): Load {
@@ -117,8 +117,8 @@ function drain(name: string, title: string): ComparedCase {
       const port = await freePort();
       await using contender = await startContender(who, { ...setting, nextHop: port });
       await smtpSource(loadOn(contender, setting, true));
-      const allDeferred = async () => (await contender.deferred()) === setting.messages;
-      await until("all messages are deferred", allDeferred, WAIT_MS);
+      const allWait = async () => (await contender.waiting()) === setting.messages;
+      await until("all messages wait for the next hop", allWait, WAIT_MS);
       await settledCpuSeconds(contender.pid);
       await using sink = await startSink([], { port });
       const cpuBefore = cpuSeconds(contender.pid);

@@ -15,8 +15,8 @@ export interface Contender extends AsyncDisposable {
   readonly pid: number;
   /** Messages that it keeps. */
   queued(): Promise<number>;
-  /** Messages that wait for another attempt. */
-  deferred(): Promise<number>;
+  /** Those of them that wait for later: no attempt is under way or about to be made. */
+  waiting(): Promise<number>;
   /** Makes everything due; resolves when the command has answered. */
   flush(): Promise<void>;
 }
@@ -49,7 +49,11 @@ async function startOurs({ nextHop, parent }: ContenderOptions): Promise<Contend
     smtpPort: daemon.smtpPort,
     pid: daemon.pid,
     queued: async () => (await queueOf(daemon)).size,
-    deferred: async () => (await queueOf(daemon)).states.deferred ?? 0,
+    // While a next hop is suspended even what was never tried waits for it.
+    waiting: async () => {
+      const { size, states, delivering } = await queueOf(daemon);
+      return size - Math.max(delivering, states.active ?? 0);
+    },
     flush: () => flush(daemon),
     [Symbol.asyncDispose]: () => daemon[Symbol.asyncDispose](),
   };
@@ -59,6 +63,7 @@ async function startOurs({ nextHop, parent }: ContenderOptions): Promise<Contend
 export interface QueueAnswer {
   readonly size: number;
   readonly states: Readonly<Record<string, number>>;
+  readonly delivering: number;
 }
 
 export async function queueOf(daemon: Daemon): Promise<QueueAnswer> {
@@ -80,7 +85,7 @@ async function startPostfix({ nextHop, parent }: ContenderOptions): Promise<Cont
     smtpPort: postfix.port,
     pid: postfix.masterPid(),
     queued: () => postfix.queued(),
-    deferred: () => postfix.queued("deferred"),
+    waiting: () => postfix.queued("deferred"),
     async flush() {
       postfix.command("postqueue", "-f");
     },
