@@ -106,22 +106,26 @@ function serve(socket: Socket, behaviour: Behaviour): void {
     return whim === "take";
   };
 
+  const recipient = (line: string): void => {
+    const [, local = "", domain = ""] = /<([^@>]+)@([^>]+)>/u.exec(line) ?? [];
+    const asked = { number: Number(local), isBounce: domain === SENDER_DOMAIN };
+    if (answer(behaviour.rcpt(asked))) transaction = asked;
+  };
   const command = (line: string): void => {
     const verb = line.slice(0, 4).toUpperCase();
-    if (verb === "EHLO") return say("250-ledger.example\r\n250-PIPELINING\r\n250 8BITMIME");
     if (verb === "RCPT") {
-      const [, local = "", domain = ""] = /<([^@>]+)@([^>]+)>/u.exec(line) ?? [];
-      const asked = { number: Number(local), isBounce: domain === SENDER_DOMAIN };
-      if (answer(behaviour.rcpt(asked))) transaction = asked;
+      recipient(line);
       return;
     }
-    if (verb === "DATA") {
-      if (transaction === undefined) return say("554 5.5.1 No valid recipients");
-      inData = true;
-      return say("354 Go ahead");
-    }
     if (verb === "RSET" || verb === "MAIL") transaction = undefined;
-    say(verb === "QUIT" ? "221 2.0.0 Bye" : "250 2.0.0 Ok");
+    inData = verb === "DATA" && transaction !== undefined;
+    const data = inData ? "354 Go ahead" : "554 5.5.1 No valid recipients";
+    const answers: Readonly<Record<string, string>> = {
+      EHLO: "250-ledger.example\r\n250-PIPELINING\r\n250 8BITMIME",
+      DATA: data,
+      QUIT: "221 2.0.0 Bye",
+    };
+    say(answers[verb] ?? "250 2.0.0 Ok");
   };
   const finish = (ended: Transaction): void => {
     if (socket.destroyed) return;
