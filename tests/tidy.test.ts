@@ -119,7 +119,17 @@ const DOCS = ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "LICENSE"];
 /** All that may lie at the top of the repository. */
 const TOP_LEVEL = new Set([
   ...DOCS,
-  ...["src", "tests", "scripts", ".ci", ".gitignore", "build.ts", "package.json", "bun.lock"],
+  ...[
+    "src",
+    "tests",
+    "scripts",
+    ".ci",
+    ".gitignore",
+    ".gitattributes",
+    "build.ts",
+    "package.json",
+    "bun.lock",
+  ],
   ...["bunfig.toml", "tsconfig.json", "biome.json"],
 ]);
 
