@@ -8,6 +8,7 @@ export interface Layout {
   readonly corrupt: string;
   readonly database: string;
   readonly lock: string;
+  readonly reserve: string;
   /** The directory that a segment is in. */
   shard(segment: number): string;
   segment(number: number): string;
@@ -33,6 +34,7 @@ export function layoutOf(root: string): Layout {
     corrupt: `${root}/corrupt`,
     database: `${root}/queue.db`,
     lock: `${root}/lock`,
+    reserve: `${root}/reserve`,
     shard,
     segment: (number) => `${shard(number)}/${base32(number, NUMBER_CHARACTERS)}.seg`,
   };

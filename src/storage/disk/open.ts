@@ -15,6 +15,7 @@ import { lockSpool } from "./lock.ts";
 import { type OpenedState, openState } from "./open-state.ts";
 import { SegmentReader } from "./reader.ts";
 import { indexSegment, segmentsAfter, sweepScratch } from "./recovery.ts";
+import { noticingFull, openReserve, type Reserve } from "./reserve.ts";
 import { ScheduleReader } from "./schedule.ts";
 import { SpaceWatch } from "./space.ts";
 import { Spares } from "./spares.ts";
@@ -52,9 +53,10 @@ export async function openDiskStorage(
   let opened: OpenedState | undefined;
   try {
     await sweepScratch({ files, layout });
+    const reserve = await openReserve(files, layout);
     const hasSegments = () => segmentsAfter(0, { files, layout }).length > 0;
     opened = openState(layout, world.clock.now(), hasSegments, emit);
-    return await openOver(opened, options, { world, emit, files, layout, unlock });
+    return await openOver(opened, options, { world, emit, files, layout, unlock, reserve });
   } catch (error) {
     opened?.db.close();
     unlock();
@@ -62,21 +64,27 @@ export async function openDiskStorage(
   }
 }
 
-type Base = Pick<DiskParts, "world" | "emit" | "files" | "layout" | "unlock">;
+interface Base extends Pick<DiskParts, "world" | "emit" | "files" | "layout" | "unlock"> {
+  readonly reserve: Reserve;
+}
 
 async function openOver(
   opened: OpenedState,
   options: DiskStorageOptions,
   base: Base,
 ): Promise<DiskStorage> {
-  const { files, layout, emit, world } = base;
-  const { db, salvage } = opened;
+  const { files, layout, emit, world, reserve } = base;
+  const { salvage } = opened;
+  const spares = new Spares(files, layout);
+  const db = noticingFull(opened.db, () => {
+    spares.drop();
+    void reserve.spend();
+  });
   const epoch = db.meta("epoch");
   db.transaction(() => db.unleaseAll(epoch));
   const trouble: Trouble = { reason: undefined };
   const checkpointer = new Checkpointer(files, layout.database);
   const reader = new SegmentReader(files, layout);
-  const spares = new Spares(files, layout);
   const journal = openJournal({ ...base, db, trouble, checkpointer, reader, spares });
   const known = salvage === undefined ? db.meta("indexed") : 0;
   const unknown = segmentsAfter(known, { files, layout });
@@ -96,7 +104,7 @@ async function openOver(
     firstNumber,
     onSegment: (number, bytes, jobs) => storage.onSegment(number, bytes, jobs),
   });
-  const space = new SpaceWatch(files, layout.root, options, world.clock);
+  const space = new SpaceWatch(files, layout.root, options, { clock: world.clock, reserve });
   await space.measure();
   const storage = new DiskStorage({
     ...base,
@@ -119,7 +127,7 @@ function openJournal(
   parts: Base &
     Pick<DiskParts, "db" | "trouble" | "checkpointer" | "reader"> & { readonly spares: Spares },
 ): Journal {
-  const { files, layout, emit, world, db, trouble, checkpointer, reader, spares } = parts;
+  const { files, layout, emit, world, db, trouble, checkpointer, reader, spares, reserve } = parts;
   return new Journal({
     db: () => db,
     clock: world.clock,
@@ -128,7 +136,7 @@ function openJournal(
     onDead(segments) {
       for (const number of segments) {
         const inUse = reader.drop(number);
-        if (!inUse && spares.offer(number)) continue;
+        if (!inUse && !reserve.isSpent && spares.offer(number)) continue;
         // A file that stays is swept as an orphan later; nothing depends on its going.
         files.unlink(layout.segment(number)).catch(() => undefined);
       }

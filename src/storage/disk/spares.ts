@@ -55,4 +55,10 @@ export class Spares {
     this.#bytes -= spare.size;
     return spare.path;
   }
+
+  /** Gives the space of all of them back, because there is no other. Never throws. */
+  drop(): void {
+    for (const { path } of this.#spares.splice(0)) this.#files.unlink(path).catch(() => undefined);
+    this.#bytes = 0;
+  }
 }
