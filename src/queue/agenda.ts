@@ -17,10 +17,14 @@ export interface Waiting {
 export interface Lane {
   readonly destination: string;
   readonly waiting: Waiting[];
+  /** Places kept for messages that are being written. */
+  reserved: number;
   delivering: number;
   readonly throttle: Throttle;
   /** Stands in the round of lanes that can start a delivery. */
   queued: boolean;
+  /** Due mail was left in storage because this lane had no room for it. */
+  passedOver: boolean;
 }
 
 export interface AgendaOptions {
@@ -34,7 +38,7 @@ export interface AgendaOptions {
 }
 
 /** Destinations that are remembered; idle ones beyond go first. */
-const LANES_MAX = 10_000;
+export const LANES_MAX = 10_000;
 
 /**
  * The bounded window of messages about to be delivered, one lane for each destination. Lanes take turns, and within a
@@ -43,11 +47,11 @@ const LANES_MAX = 10_000;
  */
 export class Agenda {
   readonly #options: AgendaOptions;
-  /** In the order of their last use. */
   readonly #lanes = new Map<string, Lane>();
   readonly #round: Lane[] = [];
   #delivering = 0;
   #waiting = 0;
+  #reserved = 0;
 
   constructor(options: AgendaOptions) {
     this.#options = options;
@@ -63,7 +67,7 @@ export class Agenda {
 
   /** How many more may wait. */
   get room(): number {
-    return Math.max(0, this.#options.waitingMax - this.#waiting);
+    return Math.max(0, this.#options.waitingMax - this.#waiting - this.#reserved);
   }
 
   /** How many more may wait for one destination at `now`; none while it is suspended. */
@@ -71,9 +75,29 @@ export class Agenda {
     const lane = this.#lanes.get(destination);
     if (lane === undefined) return this.#options.waitingPerDestinationMax;
     const limit = limitOf(lane.throttle, now);
-    const isProbing = lane.throttle.suspendedUntil !== null;
-    const most = isProbing ? limit : this.#options.waitingPerDestinationMax;
-    return Math.max(0, most - lane.waiting.length);
+    const isTrusted = lane.throttle.suspendedUntil === null;
+    const most = isTrusted ? this.#options.waitingPerDestinationMax : limit;
+    return Math.max(0, most - lane.waiting.length - lane.reserved);
+  }
+
+  /** Keeps places for messages that are about to come, one for each destination named, for all or for none. */
+  reserve(destinations: readonly string[], now: number): boolean {
+    if (this.room < destinations.length) return false;
+    for (const [count, destination] of destinations.entries()) {
+      if (this.roomFor(destination, now) === 0) {
+        this.unreserve(destinations.slice(0, count));
+        return false;
+      }
+      this.lane(destination).reserved += 1;
+      this.#reserved += 1;
+    }
+    return true;
+  }
+
+  /** Gives places back that `reserve` kept. */
+  unreserve(destinations: readonly string[]): void {
+    for (const destination of destinations) this.lane(destination).reserved -= 1;
+    this.#reserved -= destinations.length;
   }
 
   add(destination: string, waiting: Waiting, now: number): void {
@@ -107,9 +131,12 @@ export class Agenda {
     this.#enqueue(lane, now);
   }
 
-  /** Looks again at a lane whose limit has changed. */
-  wake(lane: Lane, now: number): void {
+  /** Trusts a destination again as if nothing were known of it. False when it was not suspended. */
+  trust(lane: Lane, now: number): boolean {
+    if (lane.throttle.suspendedUntil === null) return false;
+    Object.assign(lane.throttle, openThrottle(this.#options.throttle));
     this.#enqueue(lane, now);
+    return true;
   }
 
   /** Takes back everything that waits in a lane. */
@@ -119,13 +146,27 @@ export class Agenda {
     return taken;
   }
 
+  /** What is known of a destination, if anything. */
+  known(destination: string): Lane | undefined {
+    return this.#lanes.get(destination);
+  }
+
+  /** What is known of a destination; from here on it is remembered. */
   lane(destination: string): Lane {
     const known = this.#lanes.get(destination);
     if (known !== undefined) return known;
+    if (this.#lanes.size >= LANES_MAX) this.#forgetIdle();
     const throttle = openThrottle(this.#options.throttle);
-    const lane: Lane = { destination, waiting: [], delivering: 0, throttle, queued: false };
+    const lane: Lane = {
+      destination,
+      waiting: [],
+      reserved: 0,
+      delivering: 0,
+      throttle,
+      queued: false,
+      passedOver: false,
+    };
     this.#lanes.set(destination, lane);
-    if (this.#lanes.size > LANES_MAX) this.#forgetIdle();
     return lane;
   }
 
@@ -139,13 +180,23 @@ export class Agenda {
     this.#round.push(lane);
   }
 
+  /**
+   * Forgets half of what is remembered, so that this is rare. What is known of destinations in trouble goes last: those are
+   * the ones worth knowing.
+   */
   #forgetIdle(): void {
-    for (const [destination, lane] of this.#lanes) {
-      if (lane.delivering > 0 || lane.waiting.length > 0) continue;
+    const idle = [...this.#lanes.values()].filter(isIdle);
+    const inTrouble = idle.filter(({ throttle }) => throttle.lastFailure !== null);
+    const well = idle.filter(({ throttle }) => throttle.lastFailure === null);
+    const excess = this.#lanes.size - LANES_MAX / 2;
+    for (const { destination } of [...well, ...inTrouble].slice(0, excess)) {
       this.#lanes.delete(destination);
-      if (this.#lanes.size <= LANES_MAX / 2) return;
     }
   }
+}
+
+function isIdle({ delivering, reserved, waiting }: Lane): boolean {
+  return delivering === 0 && reserved === 0 && waiting.length === 0;
 }
 
 function canStart(lane: Lane, now: number): boolean {

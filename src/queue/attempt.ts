@@ -1,6 +1,7 @@
 import type { World } from "../lib/world.ts";
 import { domainOf } from "../mail/address.ts";
 import type { Envelope } from "../mail/envelope.ts";
+import { reply } from "../mail/reply.ts";
 import type { DeliveryEvent, Emit } from "../observe/events.ts";
 import type { Outcome, Relay } from "../relay/relay.ts";
 import type { Backoff } from "../schedule/backoff.ts";
@@ -30,7 +31,7 @@ export interface AttemptParts {
    * in its own storage, or first in another queue.
    */
   readonly settle: (
-    id: string,
+    message: StoredMessage,
     settlement: Settlement,
     notifications: readonly Notification[],
   ) => Promise<void>;
@@ -38,7 +39,8 @@ export interface AttemptParts {
 
 /** What the runner learns of an attempt once the relay is done with it. */
 export interface Attempted {
-  readonly outcomes: readonly Outcome[];
+  /** What it says of the destination; absent when it was broken off or failed on this side. */
+  readonly evidence?: readonly Outcome[];
   /** Resolves when it is settled. */
   readonly settled: Promise<void>;
 }
@@ -49,20 +51,55 @@ export interface AttemptInput {
   readonly takenAt: number;
 }
 
-/** Hands a message to the relay once and settles what came of it. */
+/**
+ * Hands a message to the relay once and settles what came of it. `undefined` when it was put on hold since it was taken:
+ * it is not tried.
+ */
 export async function attempt(
   input: AttemptInput,
   parts: AttemptParts,
   deadlines: Deadlines,
-): Promise<Attempted> {
+): Promise<Attempted | undefined> {
   const message = await parts.storage.get(input.id);
-  const startedAt = parts.world.clock.now();
-  const { id, envelope, attempts } = message;
-  const outcomes = await parts.relay.deliver({ id, envelope, attempts }, deadlines.signal());
-  const timing = { ...input, startedAt };
-  if (deadlines.stopped)
-    return { outcomes, settled: settleAborted(message, outcomes, timing, parts) };
-  return { outcomes, settled: settleOutcomes(message, outcomes, timing, parts) };
+  if (message.state === "hold") {
+    await parts.storage.release([input.id], parts.holder);
+    return undefined;
+  }
+  const timing = { ...input, startedAt: parts.world.clock.now() };
+  const outcomes = await deliver(message, parts, deadlines.signal());
+  if (deadlines.stopped) {
+    return { settled: settleAborted(message, outcomes ?? [], timing, parts) };
+  }
+  if (outcomes === undefined) {
+    return { settled: settleOutcomes(message, failedHere(message), timing, parts) };
+  }
+  return { evidence: outcomes, settled: settleOutcomes(message, outcomes, timing, parts) };
+}
+
+/** A relay that throws has a defect. That must not cost the message its life, nor be tried again without end (P6). */
+async function deliver(
+  { id, envelope, attempts }: StoredMessage,
+  { relay, emit }: AttemptParts,
+  signal: AbortSignal,
+): Promise<readonly Outcome[] | undefined> {
+  try {
+    return await relay.deliver({ id, envelope, attempts }, signal);
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    emit({ kind: "lifecycle", what: "error", text: `bug: the relay failed with ${id}: ${reason}` });
+    return undefined;
+  }
+}
+
+function failedHere({ envelope }: StoredMessage): readonly Outcome[] {
+  const said = reply(451, "4.3.0", "Delivery failed on this side");
+  return envelope.recipients.map(({ index }) => ({
+    recipient: index,
+    kind: "deferred",
+    reply: said,
+    setupMs: 0,
+    transferMs: 0,
+  }));
 }
 
 export interface Timing extends AttemptInput {
@@ -127,15 +164,13 @@ export async function conclude(
   };
   tellDeliveries(message, verdict, outcomes, timing, nextAt, parts);
   if (expired) parts.emit({ kind: "expired", id, sender: envelope.sender });
-  await parts.settle(id, settlement, notifications);
-  for (const { id: notificationId, action } of notifications) {
-    parts.emit({ kind: "notification", id, notificationId, action });
-  }
+  await parts.settle(message, settlement, notifications);
+  tellNotifications(id, notifications, parts.emit);
   if (verdict.kind === "finish") parts.emit({ kind: "removed", id });
 }
 
 /**
- * The queue is stopping: whoever was not reached loses no attempt and no time; what a peer did say stands. Rejected
+ * The queue is stopping: whoever was not reached loses no attempt and no time; what a peer did take stands. Rejected
  * recipients wait for the next start too, which will report them.
  */
 async function settleAborted(
@@ -144,7 +179,10 @@ async function settleAborted(
   timing: Timing,
   parts: AttemptParts,
 ): Promise<void> {
-  const delivered = outcomes.filter(({ kind }) => kind === "delivered");
+  const pending = new Set(message.envelope.recipients.map(({ index }) => index));
+  const delivered = outcomes.filter(
+    ({ kind, recipient }) => kind === "delivered" && pending.has(recipient),
+  );
   if (delivered.length === 0) return await parts.storage.release([message.id], parts.holder);
   const verdict = decide({
     pending: delivered.map(({ recipient }) => recipient),
@@ -152,10 +190,21 @@ async function settleAborted(
     delayMs: null,
     expired: false,
   });
+  const now = parts.world.clock.now();
+  const expiresAt = expiryOf(message.envelope, parts.lifetimes);
+  const input = { message, verdict, outcomes: delivered, expired: false, now, expiresAt };
+  const notifications = noticesFor(input, parts.notices);
   tellDeliveries(message, verdict, delivered, timing, undefined, parts);
-  await parts.settle(message.id, { recipients: verdict.changes }, []);
-  const isFinished = delivered.length === message.envelope.recipients.length;
+  await parts.settle(message, { recipients: verdict.changes }, notifications);
+  tellNotifications(message.id, notifications, parts.emit);
+  const isFinished = verdict.changes.length === pending.size;
   if (isFinished) parts.emit({ kind: "removed", id: message.id });
+}
+
+function tellNotifications(id: string, notifications: readonly Notification[], emit: Emit): void {
+  for (const { id: notificationId, action } of notifications) {
+    emit({ kind: "notification", id, notificationId, action });
+  }
 }
 
 const STATUS = {

@@ -1,4 +1,5 @@
 import type { Envelope } from "../mail/envelope.ts";
+import { QueueError } from "../mail/queue-error.ts";
 import type {
   ListQuery,
   MessageState,
@@ -7,23 +8,33 @@ import type {
   StorageInfo,
 } from "../storage/storage.ts";
 
+/** The message is being delivered at this moment: what was asked would come too late, or twice. Trying again helps. */
+export class BusyError extends QueueError {
+  override readonly name = "BusyError";
+}
+
 /** What operators may see and do: the only thing that the admin room knows of the queue. */
 export interface QueueControl {
   status(): Promise<QueueStatus>;
   list(query: ListQuery): Promise<readonly MessageSummary[]>;
   /** `undefined`: no such message. */
   show(id: string): Promise<MessageDetail | undefined>;
-  /** Makes one message due now. False: no such message. */
+  /** Makes one message due now, a held one aside. Like all verbs on one message: false when there is no such message. */
   retry(id: string): Promise<boolean>;
+  /** Keeps a message until it is released. A delivery under way goes on, and what it leaves over is held. */
   hold(id: string): Promise<boolean>;
+  /** Makes a held message due now. */
   release(id: string): Promise<boolean>;
-  /** Drops a message without telling its sender. */
+  /** Drops a message without telling its sender. A delivery under way goes on and leaves nothing over. */
   remove(id: string): Promise<boolean>;
-  /** Ends a message as undeliverable and tells its sender, as if its lifetime were over. */
+  /**
+   * Ends a message as undeliverable and tells its sender, as if its lifetime were over. Throws `BusyError` while it is
+   * being delivered.
+   */
   bounce(id: string): Promise<boolean>;
   /** Makes everything that waits due now, or what a selector names; returns how many. */
   flush(selector?: Selector): Promise<number>;
-  /** Applies a verb to everything that a selector names, page by page; returns how many. */
+  /** Applies a verb to everything that a selector names, page by page; returns how many it changed. */
   each(verb: Verb, selector: Selector): Promise<number>;
 }
 

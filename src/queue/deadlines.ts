@@ -1,17 +1,23 @@
 import type { Clock } from "../lib/world.ts";
 
 /** Attempts that start within this time of each other share one deadline. */
-const BUCKET_MS = 60_000;
+export const DEADLINE_GRAIN_MS = 60_000;
+
+interface Bucket {
+  /** Attempts that start before this are in it. */
+  readonly until: number;
+  readonly controller: AbortController;
+}
 
 /**
- * Signals that end attempts: when their time is over, or when the queue stops. One timer serves all attempts of a
- * minute, since thousands start in a second and hardly any ever needs it.
+ * Signals that end attempts: when their time is over, or when the queue stops. Thousands of attempts start in a second
+ * and hardly any ever needs its signal, so that all of a minute share one, and whoever keeps time asks for `sweep`.
  */
 export class Deadlines {
   readonly #clock: Clock;
   readonly #attemptMaxMs: number;
-  readonly #open = new Set<AbortController>();
-  #current: { readonly until: number; readonly controller: AbortController } | undefined;
+  /** Oldest first; at most one for each minute of `attemptMaxMs`, and one. */
+  readonly #buckets: Bucket[] = [];
   #stopped = false;
 
   constructor(clock: Clock, attemptMaxMs: number) {
@@ -24,25 +30,30 @@ export class Deadlines {
     return this.#stopped;
   }
 
-  /** For an attempt that starts now: at least its full time, at most a minute more. */
+  /** For an attempt that starts now. */
   signal(): AbortSignal {
     const now = this.#clock.now();
-    if (this.#current === undefined || now >= this.#current.until) {
-      const controller = new AbortController();
-      this.#current = { until: now + BUCKET_MS, controller };
-      this.#open.add(controller);
-      this.#clock.after(BUCKET_MS + this.#attemptMaxMs, () => {
-        this.#open.delete(controller);
-        controller.abort();
-      });
-      if (this.#stopped) controller.abort();
+    const latest = this.#buckets.at(-1);
+    if (latest !== undefined && now < latest.until) return latest.controller.signal;
+    const controller = new AbortController();
+    if (this.#stopped) controller.abort();
+    this.#buckets.push({ until: now + DEADLINE_GRAIN_MS, controller });
+    return controller.signal;
+  }
+
+  /** Ends attempts that had at least their full time: all that had it a minute ago. */
+  sweep(): void {
+    const now = this.#clock.now();
+    for (let [first] = this.#buckets; first !== undefined; [first] = this.#buckets) {
+      if (now < first.until + this.#attemptMaxMs) return;
+      this.#buckets.shift();
+      first.controller.abort();
     }
-    return this.#current.controller.signal;
   }
 
   /** Ends every attempt that runs or will start. */
   stop(): void {
     this.#stopped = true;
-    for (const controller of this.#open) controller.abort();
+    for (const { controller } of this.#buckets) controller.abort();
   }
 }

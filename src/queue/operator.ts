@@ -1,7 +1,6 @@
 import type { World } from "../lib/world.ts";
 import { domainOf } from "../mail/address.ts";
 import { contentSize } from "../mail/content.ts";
-import { QueueError } from "../mail/queue-error.ts";
 import { reply } from "../mail/reply.ts";
 import type { Emit } from "../observe/events.ts";
 import type { Relay } from "../relay/relay.ts";
@@ -15,13 +14,14 @@ import {
 } from "../storage/storage.ts";
 import type { Lane } from "./agenda.ts";
 import { type AttemptParts, conclude, expiryOf, type Lifetimes } from "./attempt.ts";
-import type {
-  DestinationStatus,
-  MessageDetail,
-  QueueControl,
-  QueueStatus,
-  Selector,
-  Verb,
+import {
+  BusyError,
+  type DestinationStatus,
+  type MessageDetail,
+  type QueueControl,
+  type QueueStatus,
+  type Selector,
+  type Verb,
 } from "./control.ts";
 import type { NoticeOptions } from "./notices.ts";
 import type { Runner } from "./runner.ts";
@@ -42,46 +42,69 @@ export interface OperatorParts {
   readonly settle: AttemptParts["settle"];
 }
 
+/** What a verb has to know of the message that it is applied to. */
+type Target = Pick<MessageSummary, "id" | "state" | "domain">;
+
+/** Resolves with whether anything has changed. */
+type Act = (target: Target, parts: OperatorParts) => Promise<boolean>;
+
+const ACTS: Readonly<Record<Verb, Act>> = {
+  async retry({ id, state, domain }, { storage, runner, world }) {
+    if (state === "hold") return false;
+    await storage.setTimestamp(id, world.clock.now());
+    runner?.resume(domain);
+    return true;
+  },
+  hold: ({ id }, { storage }) => storage.setHeld(id, true),
+  async release({ id }, { storage, runner }) {
+    const isChanged = await storage.setHeld(id, false);
+    if (isChanged) runner?.look();
+    return isChanged;
+  },
+  async remove({ id }, { storage, emit }) {
+    await storage.remove(id);
+    emit({ kind: "removed", id });
+    return true;
+  },
+  bounce,
+};
+
 /** What operators may see and do, over storage and runner. */
 export function operatorControl(parts: OperatorParts): QueueControl {
-  const { storage, runner, emit, world } = parts;
-  const verbs: Record<Verb, (id: string) => Promise<boolean>> = {
-    retry: async (id) => {
-      const message = await storage.get(id);
-      if (message.state === "hold") return false;
-      await storage.setTimestamp(id, world.clock.now());
-      runner?.resume(domainOfMessage(message));
-      return true;
-    },
-    hold: (id) => storage.setHeld(id, true),
-    release: async (id) => {
-      const changed = await storage.setHeld(id, false);
-      runner?.noteDue(world.clock.now());
-      return changed;
-    },
-    remove: async (id) => {
-      await storage.get(id).catch(ignoreCorrupt);
-      await storage.remove(id);
-      emit({ kind: "removed", id });
-      return true;
-    },
-    bounce: (id) => bounce(id, parts),
-  };
+  const { storage, runner, emit } = parts;
 
   async function one(verb: Verb, id: string): Promise<boolean> {
-    const found = await known(() => verbs[verb](id));
-    if (found === undefined) return false;
-    emit({ kind: "operator", action: verb, subject: id, count: 1 });
-    // Holding what is held already is what was asked for.
+    const isChanged = await known(async () => {
+      const target = await targetOf(id, verb, storage);
+      return await ACTS[verb](target, parts);
+    });
+    if (isChanged === undefined) return false;
+    emit({ kind: "operator", action: verb, subject: id, count: isChanged ? 1 : 0 });
+    // What is so already is what was asked for.
     return true;
+  }
+
+  /** False for what came to another end meanwhile, or cannot be had at this moment: the others have their turn. */
+  async function ofMany(verb: Verb, target: Target): Promise<boolean> {
+    try {
+      return (await known(() => ACTS[verb](target, parts))) ?? false;
+    } catch (error) {
+      if (error instanceof BusyError) return false;
+      throw error;
+    }
   }
 
   async function each(verb: Verb, selector: Selector): Promise<number> {
     let count = 0;
-    for await (const { id } of selected(storage, selector)) {
-      if (await known(() => verbs[verb](id))) count += 1;
+    try {
+      for await (const page of pagesOf(storage, selector)) {
+        // Together, since storage makes durable together what comes together.
+        const changed = await Promise.all(page.map((target) => ofMany(verb, target)));
+        count += changed.filter(Boolean).length;
+      }
+    } finally {
+      emit({ kind: "operator", action: verb, subject: describe(selector), count });
     }
-    emit({ kind: "operator", action: verb, subject: describe(selector), count });
     return count;
   }
 
@@ -96,7 +119,9 @@ export function operatorControl(parts: OperatorParts): QueueControl {
     bounce: (id) => one("bounce", id),
     each,
     async flush(selector = {}) {
-      if (Object.keys(selector).length > 0) return await each("retry", selector);
+      if (Object.values(selector).some((part) => part !== undefined)) {
+        return await each("retry", selector);
+      }
       const count = await storage.flush();
       runner?.flushed();
       emit({ kind: "operator", action: "flush", subject: describe(selector), count });
@@ -105,13 +130,53 @@ export function operatorControl(parts: OperatorParts): QueueControl {
   };
 }
 
-/** Ends a message as if its lifetime were over. */
-async function bounce(id: string, parts: OperatorParts): Promise<boolean> {
-  const message = await parts.storage.get(id);
-  if (message.state === "active") {
-    throw new QueueError(`message ${id} is being delivered at this moment; try again`);
+/** Also a message that cannot be read can be held, released and removed. */
+async function targetOf(id: string, verb: Verb, storage: QueueStorage): Promise<Target> {
+  try {
+    const message = await storage.get(id);
+    return { id, state: message.state, domain: domainOfMessage(message) };
+  } catch (error) {
+    const isNeeded = verb === "retry" || verb === "bounce";
+    if (isNeeded || error instanceof NotFoundError) throw error;
+    return { id, state: "deferred", domain: "" };
   }
+}
+
+/**
+ * Ends a message as if its lifetime were over. Nobody may deliver it meanwhile, so that it comes to one end only (P5): it
+ * is put on hold first, and left alone when a delivery was faster.
+ */
+async function bounce({ id, state }: Target, parts: OperatorParts): Promise<boolean> {
+  const { storage, runner } = parts;
+  // What this process has leased but not begun is not begun any more once it is on hold.
+  if (state === "active" && !runner?.has(id)) throw busy(id);
+  if (runner?.isDelivering(id)) throw busy(id);
+  const isHeldHere = await storage.setHeld(id, true);
+  try {
+    if (runner?.isDelivering(id)) throw busy(id);
+    await endAsExpired(await storage.get(id), parts);
+  } catch (error) {
+    if (isHeldHere && !(await letGo(id, storage))) runner?.look();
+    throw error;
+  }
+  return true;
+}
+
+/** Takes back a hold that is not the operator's. True when the message is gone. */
+async function letGo(id: string, storage: QueueStorage): Promise<boolean> {
+  return await storage.setHeld(id, false).then(
+    () => false,
+    () => true,
+  );
+}
+
+function busy(id: string): BusyError {
+  return new BusyError(`message ${id} is being delivered at this moment; try again`);
+}
+
+async function endAsExpired(message: StoredMessage, parts: OperatorParts): Promise<void> {
   const now = parts.world.clock.now();
+  const { id, attempts } = message;
   const last = new Map(message.recipients.map((change) => [change.index, change.reply]));
   const outcomes = message.envelope.recipients.map(({ index }) => ({
     recipient: index,
@@ -121,23 +186,21 @@ async function bounce(id: string, parts: OperatorParts): Promise<boolean> {
     transferMs: 0,
   }));
   const timing = { id, destination: "", takenAt: now, startedAt: now };
-  const { attempts } = message;
   await conclude({ message, outcomes, timing, attempts, delayMs: null, expired: true }, parts);
-  return true;
 }
 
-/** Messages that a selector names, page by page, those that come or go meanwhile aside. */
-async function* selected(
+/** Pages of messages that a selector names, those that come or go meanwhile aside. */
+async function* pagesOf(
   storage: QueueStorage,
   selector: Selector,
-): AsyncGenerator<MessageSummary> {
+): AsyncGenerator<readonly MessageSummary[]> {
   let after: string | undefined;
   while (true) {
     const from = after === undefined ? {} : { after };
     const page = await storage.list({ ...selector, ...from, limit: PAGE });
-    yield* page;
     after = page.at(-1)?.id;
     if (after === undefined) return;
+    yield page;
   }
 }
 
@@ -211,8 +274,4 @@ async function known<T>(work: () => Promise<T>): Promise<T | undefined> {
     if (error instanceof NotFoundError || error instanceof CorruptError) return undefined;
     throw error;
   }
-}
-
-function ignoreCorrupt(error: unknown): void {
-  if (!(error instanceof CorruptError)) throw error;
 }

@@ -1,0 +1,93 @@
+import type { Clock } from "../lib/world.ts";
+import type { QueueStorage } from "../storage/storage.ts";
+import type { Deadlines } from "./deadlines.ts";
+
+/** How long a lease lasts: after a crash, others take the mail over this late at the latest. */
+export const LEASE_MS = 15 * 60_000;
+/** How often custody is looked after while there is any. */
+const TICK_MS = 60_000;
+/** Leases are renewed at each so many ticks: three tries before one ends. */
+const RENEW_TICKS = 4;
+
+export interface CustodyParts {
+  readonly storage: Pick<QueueStorage, "renew" | "release">;
+  readonly clock: Clock;
+  readonly holder: string;
+  readonly deadlines: Deadlines;
+}
+
+/**
+ * The messages that this process has leased, from the lease to the settlement. As long as one is here its lease is
+ * renewed, however long it waits for its turn or for the disk; and a message that is here is not taken twice. One
+ * timer for all, and none when nothing is here.
+ */
+export class Custody {
+  readonly #parts: CustodyParts;
+  /** By id; true once the relay has it. */
+  readonly #messages = new Map<string, boolean>();
+  #cancelTick: (() => void) | undefined;
+  #ticks = 0;
+
+  constructor(parts: CustodyParts) {
+    this.#parts = parts;
+  }
+
+  /** Until when to lease what is taken at this instant. */
+  leaseUntil(): number {
+    return this.#parts.clock.now() + LEASE_MS;
+  }
+
+  /** False when it is here already: a lease that was lost and came back is still the same message. */
+  take(id: string): boolean {
+    if (this.#messages.has(id)) return false;
+    this.#messages.set(id, false);
+    this.#cancelTick ??= this.#parts.clock.after(TICK_MS, this.#tick);
+    return true;
+  }
+
+  has(id: string): boolean {
+    return this.#messages.has(id);
+  }
+
+  /** The message is about to be given to the relay. */
+  begin(id: string): void {
+    this.#messages.set(id, true);
+  }
+
+  /** Whether the relay has the message, or had it and the settlement is not durable yet. */
+  isDelivering(id: string): boolean {
+    return this.#messages.get(id) ?? false;
+  }
+
+  /** The message is settled or gone. */
+  end(id: string): void {
+    this.#messages.delete(id);
+  }
+
+  /** Gives leases back. Never rejects: what storage does not take back comes back by itself when the lease ends. */
+  async giveBack(ids: readonly string[]): Promise<void> {
+    for (const id of ids) this.#messages.delete(id);
+    if (ids.length === 0) return;
+    await this.#parts.storage.release(ids, this.#parts.holder).catch(() => undefined);
+  }
+
+  /** Looks after nothing any more. */
+  stop(): void {
+    this.#cancelTick?.();
+  }
+
+  readonly #tick = (): void => {
+    this.#cancelTick = undefined;
+    this.#parts.deadlines.sweep();
+    this.#ticks += 1;
+    if (this.#messages.size === 0) return;
+    this.#cancelTick = this.#parts.clock.after(TICK_MS, this.#tick);
+    if (this.#ticks % RENEW_TICKS === 0) void this.#renew();
+  };
+
+  async #renew(): Promise<void> {
+    const { storage, holder } = this.#parts;
+    const ids = [...this.#messages.keys()];
+    await storage.renew(ids, holder, this.leaseUntil()).catch(() => undefined);
+  }
+}

@@ -1,0 +1,209 @@
+import type { Clock } from "../lib/world.ts";
+import { limitOf } from "../schedule/throttle.ts";
+import type { Lease, QueueStorage } from "../storage/storage.ts";
+import type { Agenda, Lane } from "./agenda.ts";
+import type { Custody } from "./custody.ts";
+import { PAUSE_MS, type Persistence } from "./persistence.ts";
+
+/** While mail that is due cannot be had, storage is asked this often for what becomes due behind it. */
+const BLOCKED_LOOK_MS = 1000;
+
+export interface FeedParts {
+  readonly storage: Pick<QueueStorage, "lease" | "nextDue">;
+  readonly clock: Clock;
+  readonly holder: string;
+  readonly agenda: Agenda;
+  readonly custody: Custody;
+  readonly persistence: Persistence;
+  readonly destinationOf: (domain: string) => string;
+  /** The agenda has got something to start. */
+  readonly onTaken: () => void;
+  /** Mail that is due was passed over at `now` since its destination is suspended. */
+  readonly onSuspendedMail: (now: number) => void;
+}
+
+/**
+ * Keeps the agenda filled from storage, and knows when to look there again: when something becomes due, when there is
+ * room again for what had to be left, and otherwise never. One look at a time and one timer.
+ */
+export class Feed {
+  readonly #parts: FeedParts;
+  #open = false;
+  #looking = false;
+  #lookAgain = false;
+  #look = Promise.resolve();
+  /** More is due than the agenda had room for, whatever its destination. */
+  #more = false;
+  /** Storage failed: it is left alone until then. */
+  #restUntil = 0;
+  #cancelTimer: (() => void) | undefined;
+  /** When the timer goes off. */
+  #wakeAt = Number.POSITIVE_INFINITY;
+
+  constructor(parts: FeedParts) {
+    this.#parts = parts;
+  }
+
+  start(): void {
+    this.#open = true;
+    this.look();
+  }
+
+  /** Takes nothing more. Resolves when no look at storage is under way. */
+  async stop(): Promise<void> {
+    this.#open = false;
+    this.#cancel();
+    await this.#look;
+  }
+
+  /** Looks for due mail now; when a look is under way, once more after it. */
+  look(): void {
+    this.#lookAgain = true;
+    if (!this.#open || this.#looking) return;
+    this.#looking = true;
+    this.#look = this.#lookWhileAsked();
+  }
+
+  /**
+   * Something for this domain is due at this instant. Where it has to wait for room there is nothing to look for yet: ten
+   * thousand messages for a destination that is down must not cost ten thousand looks.
+   */
+  noteDue(at: number, domain: string): void {
+    const now = this.#now();
+    if (at > now) this.wakeAt(at);
+    else if (this.#hasRoomFor(domain, now)) this.wakeAt(now);
+  }
+
+  /** Mail that is due waits in storage for a suspended lane's time. */
+  noteSuspended({ throttle: { suspendedUntil } }: Lane): void {
+    if (suspendedUntil !== null && suspendedUntil > this.#now()) this.wakeAt(suspendedUntil);
+  }
+
+  /** A delivery for this lane has ended: what was left in storage for want of room may come now. */
+  noteRoom(lane: Lane): void {
+    // Asking storage costs: not before the lane runs dry.
+    if (lane.waiting.length > 0 || !(this.#more || lane.passedOver)) return;
+    if (limitOf(lane.throttle, this.#now()) === 0) return;
+    lane.passedOver = false;
+    this.look();
+  }
+
+  /** Looks at this instant at the latest. */
+  wakeAt(at: number): void {
+    if (!this.#open || at >= this.#wakeAt) return;
+    this.#cancelTimer?.();
+    this.#wakeAt = at;
+    this.#cancelTimer = this.#parts.clock.after(Math.max(0, at - this.#now()), () => {
+      this.#wakeAt = Number.POSITIVE_INFINITY;
+      this.look();
+    });
+  }
+
+  /** Storage failed: leaves it alone for a while. */
+  rest(): void {
+    this.#restUntil = this.#now() + PAUSE_MS;
+    this.wakeAt(this.#restUntil);
+  }
+
+  /** Whether due mail for a domain could come now; if not, it is remembered for whoever makes room. */
+  #hasRoomFor(domain: string, now: number): boolean {
+    const { agenda, destinationOf } = this.#parts;
+    const destination = destinationOf(domain);
+    if (agenda.roomFor(destination, now) === 0) {
+      const lane = agenda.lane(destination);
+      lane.passedOver = true;
+      this.noteSuspended(lane);
+      return false;
+    }
+    if (agenda.room > 0) return true;
+    this.#more = true;
+    return false;
+  }
+
+  async #lookWhileAsked(): Promise<void> {
+    try {
+      while (this.#lookAgain && this.#open) {
+        this.#lookAgain = false;
+        await this.#lookOnce();
+      }
+    } finally {
+      this.#looking = false;
+    }
+  }
+
+  async #lookOnce(): Promise<void> {
+    const now = this.#now();
+    if (now < this.#restUntil) return this.wakeAt(this.#restUntil);
+    this.#cancel();
+    const limit = this.#parts.agenda.room;
+    if (limit === 0) {
+      this.#more = true;
+      return;
+    }
+    try {
+      await this.#fill(now, limit);
+      this.#parts.persistence.worked("lease");
+    } catch (error) {
+      this.#parts.persistence.failed("lease", error);
+      this.rest();
+    }
+  }
+
+  async #fill(now: number, limit: number): Promise<void> {
+    const { storage, custody, holder } = this.#parts;
+    const view = this.#viewAt(now);
+    const until = custody.leaseUntil();
+    const leases = await storage.lease(now, limit, { holder, until, skip: view.skip });
+    const taken = await this.#take(leases);
+    const dueAt = await storage.nextDue();
+    const isLeft = dueAt !== null && dueAt <= now;
+    this.#more = isLeft && taken > 0;
+    if (dueAt === null) return;
+    if (!isLeft) return this.wakeAt(dueAt);
+    // Due, but not to be had. Whoever gets room for it looks again; the pause is for what becomes due behind it.
+    if (view.sawSuspended()) this.#parts.onSuspendedMail(now);
+    this.wakeAt(now + BLOCKED_LOOK_MS);
+  }
+
+  async #take(leases: readonly Lease[]): Promise<number> {
+    const { agenda, custody, destinationOf } = this.#parts;
+    const taken = leases.filter(({ id }) => custody.take(id));
+    if (!this.#open) {
+      await custody.giveBack(taken.map(({ id }) => id));
+      return 0;
+    }
+    const takenAt = this.#now();
+    for (const { id, domain } of taken) {
+      agenda.add(destinationOf(domain), { id, domain, takenAt }, takenAt);
+    }
+    if (taken.length > 0) this.#parts.onTaken();
+    return taken.length;
+  }
+
+  /** One look's idea of who has how much room, and of who was passed over. */
+  #viewAt(now: number) {
+    const { agenda, destinationOf } = this.#parts;
+    const room = new Map<string, number>();
+    let sawSuspended = false;
+    const skip = (domain: string): boolean => {
+      const destination = destinationOf(domain);
+      const left = room.get(destination) ?? agenda.roomFor(destination, now);
+      room.set(destination, left - 1);
+      if (left > 0) return false;
+      const lane = agenda.lane(destination);
+      lane.passedOver = true;
+      sawSuspended ||= limitOf(lane.throttle, now) === 0;
+      return true;
+    };
+    return { skip, sawSuspended: () => sawSuspended };
+  }
+
+  #cancel(): void {
+    this.#cancelTimer?.();
+    this.#wakeAt = Number.POSITIVE_INFINITY;
+  }
+
+  #now(): number {
+    return this.#parts.clock.now();
+  }
+}

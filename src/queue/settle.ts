@@ -1,0 +1,68 @@
+import type { BounceFactory } from "../bounce/notice.ts";
+import { buildNotification } from "../bounce/notification.ts";
+import type { Clock } from "../lib/world.ts";
+import type { Emit } from "../observe/events.ts";
+import type { QueueStorage, Settlement, StoredMessage } from "../storage/storage.ts";
+import { type Front, firstDomain, type Made, tellAccepted } from "./front.ts";
+import type { Notification } from "./notices.ts";
+import type { Queue } from "./queue.ts";
+
+export interface SettleParts {
+  readonly storage: QueueStorage;
+  readonly clock: Clock;
+  readonly emit: Emit;
+  readonly front: Front;
+  /** Where notifications go; this storage without it. */
+  readonly bounceQueue: Pick<Queue, "enqueue"> | undefined;
+  /** Told of all that becomes due. */
+  readonly noteDue: (at: number, domain: string) => void;
+}
+
+/** Stores a settlement and the notifications that it makes due; idempotent. As the holder of the lease, or as operator. */
+export type Settle = (
+  message: StoredMessage,
+  settlement: Settlement,
+  notifications: readonly Notification[],
+  as: { readonly holder?: string },
+) => Promise<void>;
+
+/** P4: in the same storage notifications and settlement are one step; another queue has the notifications before. */
+export function settler(parts: SettleParts): Settle {
+  const { storage, clock, emit, bounceQueue, noteDue } = parts;
+  return async (message, settlement, notifications, as) => {
+    for (const { envelope, id } of notifications) await bounceQueue?.enqueue(envelope, id);
+    const bounces = bounceQueue ? [] : notifications.flatMap((each) => admit(each, parts));
+    await storage.settle(message.id, settlement, { ...as, bounces });
+    for (const bounce of bounces) {
+      tellAccepted([bounce], 0, emit);
+      noteDue(clock.now(), firstDomain(bounce.envelope));
+    }
+    if (settlement.due !== undefined) noteDue(settlement.due, firstDomain(message.envelope));
+  };
+}
+
+/** A notification goes through the front door too, but nothing turns it away there: it would be lost (P4). */
+function admit({ envelope, id }: Notification, { front, emit }: SettleParts): readonly Made[] {
+  try {
+    return front(envelope, id, () => id);
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    const text = `notification ${id} is stored although a policy refuses it: ${reason}`;
+    emit({ kind: "lifecycle", what: "warning", text });
+    return [{ id, envelope }];
+  }
+}
+
+/** A factory that fails would lose the notification or stop the settlement: the stock one stands in for it. */
+export function faultless(factory: BounceFactory, emit: Emit): BounceFactory {
+  return (notice) => {
+    try {
+      return factory(notice);
+    } catch (error) {
+      const reason = error instanceof Error ? error.message : String(error);
+      const text = `the bounce factory failed with ${notice.originalId}: ${reason}`;
+      emit({ kind: "lifecycle", what: "error", text });
+      return buildNotification(notice);
+    }
+  };
+}
