@@ -148,7 +148,7 @@ describe("without a relay", () => {
     const { queue, send, kept, world, control } = setUp({ relay: false });
     const id = await send("bob@one.test");
     await world.advance(86_400_000);
-    await queue.flush();
+    expect(await control.flush()).toBe(1);
     await control.retry(id);
     await world.advance(86_400_000);
     expect(kept.messages.get(id)?.attempts).toBe(0);

@@ -1,13 +1,19 @@
 import { buildNotification } from "../../src/bounce/notification.ts";
 import { bytesContent } from "../../src/mail/content.ts";
 import type { Envelope } from "../../src/mail/envelope.ts";
-import { openQueue, type QueueOptions, type QueueParts } from "../../src/queue/queue.ts";
+import type { QueueControl } from "../../src/queue/control.ts";
+import {
+  openQueue,
+  type Queue,
+  type QueueOptions,
+  type QueueParts,
+} from "../../src/queue/queue.ts";
 import { stepsBackoff } from "../../src/schedule/backoff.ts";
 import { FakeStorage } from "../support/fake-storage.ts";
-import { faultyStorage } from "../support/faulty-storage.ts";
-import { openRecorder } from "../support/recorder.ts";
-import { type Script, scriptedRelay } from "../support/scripted-relay.ts";
-import { SIM_START, simWorld } from "../support/sim-world.ts";
+import { type FaultyStorage, faultyStorage } from "../support/faulty-storage.ts";
+import { openRecorder, type Recorder } from "../support/recorder.ts";
+import { type Script, type ScriptedRelay, scriptedRelay } from "../support/scripted-relay.ts";
+import { SIM_START, type SimWorld, simWorld } from "../support/sim-world.ts";
 
 export const SECOND = 1000;
 export const MINUTE = 60 * SECOND;
@@ -56,8 +62,20 @@ export interface Setup {
   readonly start?: false;
 }
 
+export interface Fixture {
+  readonly world: SimWorld;
+  readonly kept: FakeStorage;
+  readonly faulty: FaultyStorage;
+  readonly relay: ScriptedRelay;
+  readonly recorder: Recorder;
+  readonly queue: Queue;
+  readonly control: QueueControl;
+  /** Sends one message, lets everything happen that follows at once, and resolves with its id. */
+  send(to: readonly string[] | string, changes?: Partial<Envelope>): Promise<string>;
+}
+
 /** A queue in a simulated world over a storage that can be made to fail. */
-export function setUp({ script, options, parts, relay: wantsRelay, start }: Setup = {}) {
+export function setUp({ script, options, parts, relay: wantsRelay, start }: Setup = {}): Fixture {
   const world = simWorld();
   const kept = new FakeStorage(world.clock);
   const faulty = faultyStorage(kept);
@@ -74,17 +92,22 @@ export function setUp({ script, options, parts, relay: wantsRelay, start }: Setu
     },
   );
   if (start !== false) queue.start();
-  /** Sends one message and lets everything happen that follows at once. */
-  const send = async (to: readonly string[] | string, changes: Partial<Envelope> = {}) => {
-    const envelope = mail(to, { receivedAt: world.clock.now(), ...changes });
-    const [id = ""] = await queue.enqueue(envelope);
-    await world.settle();
-    return id;
+  return {
+    world,
+    kept,
+    faulty,
+    relay,
+    recorder,
+    queue,
+    control: queue.control,
+    async send(to, changes) {
+      const envelope = mail(to, { receivedAt: world.clock.now(), ...changes });
+      const [id = ""] = await queue.enqueue(envelope);
+      await world.settle();
+      return id;
+    },
   };
-  return { world, kept, faulty, relay, recorder, queue, send, control: queue.control };
 }
-
-export type Fixture = ReturnType<typeof setUp>;
 
 /** A message to these recipients, from somebody who hears of bounces at `sender.test`. */
 export function mail(to: readonly string[] | string, changes: Partial<Envelope> = {}): Envelope {
