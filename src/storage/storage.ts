@@ -1,5 +1,5 @@
 import type { BodySink } from "../mail/content.ts";
-import type { Envelope } from "../mail/envelope.ts";
+import type { Envelope, Recipient } from "../mail/envelope.ts";
 import { QueueError } from "../mail/queue-error.ts";
 import type { Reply } from "../mail/reply.ts";
 
@@ -129,6 +129,8 @@ export interface StoredMessage {
   readonly delayNotified: boolean;
   /** How many recipients the envelope had when it was stored. */
   readonly recipientCount: number;
+  /** All recipients as they were stored, done ones included. */
+  readonly original: readonly Recipient[];
   /** The last thing known of each recipient that an attempt touched, done ones included. */
   readonly recipients: readonly RecipientChange[];
 }
@@ -178,7 +180,7 @@ export interface StorageInfo {
   readonly states: Readonly<Record<MessageState, number>>;
   /** Octets of content of the messages stored. */
   readonly bytes: number;
-  /** When the oldest stored message was received; `null` when empty. */
+  /** When the first message in the order of ids was received; `null` when empty. */
   readonly oldestAt: number | null;
   /** Records that were moved aside since the store was made (P6). */
   readonly corrupt: number;

@@ -1,19 +1,16 @@
 import { crc32 } from "node:zlib";
 import { type BodySink, HEAD_BYTES_MAX, type SourceBody } from "../../mail/content.ts";
 import type { SpoolFiles } from "./files.ts";
-import {
-  BLOCK_HEADER_BYTES,
-  encodeFileHeader,
-  FILE_HEADER_BYTES,
-  writeBlockHeader,
-} from "./segment.ts";
+import { BLOCK_HEADER_BYTES, FILE_HEADER_BYTES, writeBlockHeader } from "./segment.ts";
 import type { PlacedBody } from "./segment-writer.ts";
+import { DamagedError, storeError } from "./store-error.ts";
 
 /** A large body on its way into a segment of its own: a scratch file that already has the segment's layout. */
 export interface BodyFile {
   readonly fd: number;
   readonly path: string;
   readonly place: PlacedBody;
+  readonly salt: number;
 }
 
 /** Behind this many octets of a scratch file reads go on: one chunk at a time is in memory. */
@@ -28,15 +25,18 @@ export type BodyFiles = WeakMap<SourceBody, BodyFile>;
  * Opens a scratch file for a body. The block's header is filled in at the end, when length and checksum are known; until
  * the file is renamed it is garbage that the next start sweeps.
  */
-export function openBodyFile(files: SpoolFiles, path: string, known: BodyFiles): BodySink {
-  const fd = files.create(path);
+export function openBodyFile(
+  files: SpoolFiles,
+  { path, salt }: Pick<BodyFile, "path" | "salt">,
+  known: BodyFiles,
+): BodySink {
+  const fd = createBodyFile(files, path);
   const head: Uint8Array[] = [];
   let headBytes = 0;
   let size = 0;
   let crc = 0;
   let body: SourceBody | undefined;
   let open = true;
-  files.append(fd, new Uint8Array(BYTES_OFFSET));
 
   return {
     async write(chunk) {
@@ -47,15 +47,20 @@ export function openBodyFile(files: SpoolFiles, path: string, known: BodyFiles):
       }
       crc = crc32(chunk, crc);
       size += chunk.length;
-      await files.appendSlowly(fd, chunk);
+      await files.appendSlowly(fd, chunk).catch((cause: unknown) => {
+        throw storeError("cannot write a scratch file", cause);
+      });
     },
     async end() {
       const header = new Uint8Array(BYTES_OFFSET);
-      header.set(encodeFileHeader("accepted", 0));
-      writeBlockHeader(header, BODY_OFFSET, "BODY", size, crc);
-      files.writeAt(fd, header, 0);
+      writeBlockHeader(header, BODY_OFFSET, { type: "BODY", length: size, crc, salt });
+      try {
+        files.writeAt(fd, header, 0);
+      } catch (cause) {
+        throw storeError("cannot write a scratch file", cause);
+      }
       body = sourceBody(size, Buffer.concat(head), () => readScratch(files, path, size));
-      known.set(body, { fd, path, place: { offset: BODY_OFFSET, length: size } });
+      known.set(body, { fd, path, place: { offset: BODY_OFFSET, length: size }, salt });
       return body;
     },
     async discard() {
@@ -64,9 +69,22 @@ export function openBodyFile(files: SpoolFiles, path: string, known: BodyFiles):
       // Once an envelope took the file over it is no longer this sink's to throw away.
       if (body !== undefined && !known.delete(body)) return;
       files.close(fd);
-      await files.unlink(path);
+      await files.unlink(path).catch(() => undefined);
     },
   };
+}
+
+/** Leaves nothing behind when the disk does not even take the empty header. */
+function createBodyFile(files: SpoolFiles, path: string): number {
+  const fd = files.create(path);
+  try {
+    files.append(fd, new Uint8Array(BYTES_OFFSET));
+    return fd;
+  } catch (error) {
+    files.close(fd);
+    files.unlink(path).catch(() => undefined);
+    throw error;
+  }
 }
 
 /** A body that is read from somewhere else. */
@@ -91,11 +109,11 @@ export async function* readBlock(
   for (let done = 0; done < at.length; ) {
     const wanted = Math.min(READ_BYTES, at.length - done);
     const bytes = await files.readAt(fd, wanted, at.offset + done);
-    if (bytes.length < wanted) throw new Error("the file ends inside a body");
+    if (bytes.length < wanted) throw new DamagedError("the file ends inside a body");
     done += bytes.length;
     crc = crc32(bytes, crc);
     if (done === at.length && at.crc !== undefined && crc !== at.crc) {
-      throw new Error("a body fails its checksum");
+      throw new DamagedError("the body fails its checksum");
     }
     yield bytes;
   }

@@ -1,8 +1,9 @@
-import type { Body, SourceBody } from "../../mail/content.ts";
+import type { SourceBody } from "../../mail/content.ts";
+import { QueueError } from "../../mail/queue-error.ts";
 import type { BodyFile, BodyFiles } from "./body-file.ts";
 import type { SpoolFiles } from "./files.ts";
 import type { Layout } from "./layout.ts";
-import { BLOCK_HEADER_BYTES, encodeFileHeader, type SegmentKind } from "./segment.ts";
+import { BLOCK_HEADER_BYTES, encodeFileHeader, type SegmentKind, saltOf } from "./segment.ts";
 import { type Entry, type Place, SegmentLayout } from "./segment-writer.ts";
 import type { Spares } from "./spares.ts";
 
@@ -19,7 +20,21 @@ const GROUP_JOBS_MAX = 1000;
 interface Job {
   readonly entries: readonly Entry[];
   readonly kind: SegmentKind;
+  /** The streamed body that its entries share, in the file that it was streamed to. */
+  readonly streamed?: { readonly body: SourceBody; readonly file: BodyFile };
   readonly done: PromiseWithResolvers<readonly Located[]>;
+}
+
+/** An open file in scratch. */
+interface Scratch {
+  readonly fd: number;
+  readonly path: string;
+}
+
+/** What goes into one file of a group. */
+interface GroupFile {
+  readonly jobs: readonly Job[];
+  readonly streamed?: NonNullable<Job["streamed"]>;
 }
 
 /** A file that is being written in scratch. */
@@ -37,8 +52,12 @@ export interface CommitterParts {
   readonly spares: Spares;
   /** The first segment number that was never used. */
   readonly firstNumber: number;
-  /** Called for each segment that has become durable, before anybody hears of it. */
-  readonly onSegment: (number: number, bytes: number, jobs: readonly CommittedJob[]) => void;
+  /** A number in [0, 1), for salts. */
+  readonly random: () => number;
+  /** Called for each segment that has become durable, before anybody hears of it. Does not throw. */
+  readonly onSegment: (number: number, bytes: number) => void;
+  /** Called behind that for each of its jobs, in the same turn. What it throws is what the job's giver gets. */
+  readonly onJob: (job: CommittedJob) => void;
 }
 
 export interface CommittedJob {
@@ -74,8 +93,19 @@ export class Committer {
   /** Resolves when all entries are durable; rejects when none is, with nothing left behind. */
   commit(entries: readonly Entry[], kind: SegmentKind = "accepted"): Promise<readonly Located[]> {
     const done = Promise.withResolvers<readonly Located[]>();
-    this.#waiting.push({ entries, kind, done });
-    this.#running ??= this.#run();
+    const [body, ...others] = streamedBodies(entries);
+    const file = body && this.#parts.bodyFiles.get(body);
+    // What is wrong with one message must not fail the group that it would have been in.
+    if (others.length > 0 || (body && !file)) {
+      return Promise.reject(
+        new QueueError("a streamed body was stored already, or is one of many"),
+      );
+    }
+    if (body) this.#parts.bodyFiles.delete(body);
+    this.#waiting.push({ entries, kind, done, ...(body && file && { streamed: { body, file } }) });
+    this.#running ??= this.#run().finally(() => {
+      this.#running = undefined;
+    });
     return done.promise;
   }
 
@@ -90,7 +120,6 @@ export class Committer {
       await new Promise((resolve) => setImmediate(resolve));
       await this.#commitGroup(this.#takeGroup());
     }
-    this.#running = undefined;
   }
 
   #takeGroup(): readonly Job[] {
@@ -106,12 +135,12 @@ export class Committer {
 
   async #commitGroup(jobs: readonly Job[]): Promise<void> {
     const pending: Pending[] = [];
-    const opened: { fd: number; path: string }[] = [];
+    const opened: Scratch[] = jobs.flatMap(({ streamed }) => (streamed ? [streamed.file] : []));
     const renamed: string[] = [];
     try {
-      for (const file of this.#filesOf(jobs)) pending.push(this.#write(file, opened));
-      await Promise.all(opened.map(({ fd }) => this.#parts.files.syncData(fd)));
-      for (const { fd } of opened.splice(0)) this.#parts.files.close(fd);
+      for (const file of filesOf(jobs)) pending.push(this.#write(file, opened));
+      await this.#sync(opened);
+      for (const { fd } of opened.splice(0)) this.#close(fd);
       await this.#rename(pending, renamed);
     } catch (error) {
       await this.#undo(opened, pending, renamed);
@@ -121,61 +150,46 @@ export class Committer {
     for (const file of pending) this.#announce(file);
   }
 
-  /** Small messages share one file; each streamed one already has its own; copies are told apart from news. */
-  #filesOf(jobs: readonly Job[]): readonly { jobs: readonly Job[]; body?: SourceBody }[] {
-    const shared = jobs.filter((job) => streamedBody(job) === undefined);
-    const files: { jobs: readonly Job[]; body?: SourceBody }[] = [];
-    for (const kind of ["accepted", "copies"] as const) {
-      const same = shared.filter((job) => job.kind === kind);
-      if (same.length > 0) files.push({ jobs: same });
-    }
-    for (const job of jobs) {
-      const body = streamedBody(job);
-      if (body !== undefined) files.push({ jobs: [job], body });
-    }
-    return files;
-  }
-
-  #write(
-    file: { readonly jobs: readonly Job[]; readonly body?: SourceBody },
-    opened: { fd: number; path: string }[],
-  ): Pending {
-    const { files, bodyFiles } = this.#parts;
+  #write({ jobs, streamed }: GroupFile, opened: Scratch[]): Pending {
+    const { files, random } = this.#parts;
     const number = this.#nextNumber;
     this.#nextNumber += 1;
-    const kind = file.jobs[0]?.kind ?? "accepted";
-    let target: BodyFile | { readonly fd: number; readonly path: string };
-    let layout: SegmentLayout;
-    if (file.body === undefined) {
-      target = this.#openScratch();
-      layout = new SegmentLayout(kind, number);
-    } else {
-      const taken = bodyFiles.get(file.body);
-      if (taken === undefined)
-        throw new Error("a streamed body was stored already, or is not of this spool");
-      bodyFiles.delete(file.body);
-      target = taken;
-      layout = new SegmentLayout(
-        kind,
-        number,
-        taken.place.offset + BLOCK_HEADER_BYTES + taken.place.length,
-      );
-      layout.placed(file.body, taken.place);
-    }
-    opened.push({ fd: target.fd, path: target.path });
-    const results = file.jobs.map((job) => ({
+    const kind = jobs[0]?.kind ?? "accepted";
+    const header = { kind, number, salt: streamed?.file.salt ?? saltOf(random()) };
+    const place = streamed?.file.place;
+    const start = place && place.offset + BLOCK_HEADER_BYTES + place.length;
+    const layout = new SegmentLayout(header, start);
+    if (streamed) layout.placed(streamed.body, streamed.file.place);
+    const target = streamed?.file ?? this.#openScratch();
+    if (!streamed) opened.push(target);
+    const results = jobs.map((job) => ({
       job,
       places: job.entries.map((entry) => ({ segment: number, ...layout.add(entry) })),
     }));
     files.append(target.fd, layout.finish());
-    if (file.body !== undefined) files.writeAt(target.fd, encodeFileHeader(kind, number), 0);
+    if (streamed) files.writeAt(target.fd, encodeFileHeader(header), 0);
     return { number, path: target.path, bytes: layout.end, results };
   }
 
-  #openScratch(): { readonly fd: number; readonly path: string } {
+  /** Waits for all, also when one fails: a file must not be closed while another thread works on it. */
+  async #sync(opened: readonly Scratch[]): Promise<void> {
+    const results = await Promise.allSettled(
+      opened.map(({ fd }) => this.#parts.files.syncData(fd)),
+    );
+    const failed = results.find((result) => result.status === "rejected");
+    if (failed) throw failed.reason;
+  }
+
+  #openScratch(): Scratch {
     const { files, spares } = this.#parts;
     const spare = spares.take();
-    if (spare !== undefined) return { fd: files.openForReuse(spare), path: spare };
+    if (spare !== undefined) {
+      try {
+        return { fd: files.openForReuse(spare), path: spare };
+      } catch {
+        // Somebody tidied up in scratch: a file of its own does as well.
+      }
+    }
     const path = this.scratchPath();
     return { fd: files.create(path), path };
   }
@@ -203,12 +217,12 @@ export class Committer {
 
   /** Leaves nothing of a failed group: its clients were told 4xx and will come again. */
   async #undo(
-    opened: readonly { readonly fd: number; readonly path: string }[],
+    opened: readonly Scratch[],
     pending: readonly Pending[],
     renamed: readonly string[],
   ): Promise<void> {
     const { files } = this.#parts;
-    for (const { fd } of opened) files.close(fd);
+    for (const { fd } of opened) this.#close(fd);
     const paths = [
       ...opened.map(({ path }) => path),
       ...pending.map(({ path }) => path),
@@ -217,20 +231,47 @@ export class Committer {
     for (const path of new Set(paths)) await files.unlink(path).catch(() => undefined);
   }
 
+  /** What a file has was synced before, or is thrown away: a complaint at its closing changes nothing. */
+  #close(fd: number): void {
+    try {
+      this.#parts.files.close(fd);
+    } catch {
+      // See above.
+    }
+  }
+
   #announce(file: Pending): void {
-    const jobs = file.results.map(({ job, places }) => ({
-      entries: job.entries,
-      places,
-      kind: job.kind,
-    }));
-    this.#parts.onSegment(file.number, file.bytes, jobs);
-    for (const { job, places } of file.results) job.done.resolve(places);
+    this.#parts.onSegment(file.number, file.bytes);
+    for (const { job, places } of file.results) {
+      try {
+        this.#parts.onJob({ entries: job.entries, places, kind: job.kind });
+        job.done.resolve(places);
+      } catch (error) {
+        job.done.reject(error);
+      }
+    }
   }
 }
 
-function streamedBody(job: Job): SourceBody | undefined {
-  const body: Body | undefined = job.entries[0]?.envelope.content.body;
-  return body?.kind === "source" ? body : undefined;
+/** Small messages share one file; each streamed one already has its own; copies are told apart from news. */
+function filesOf(jobs: readonly Job[]): readonly GroupFile[] {
+  const shared = jobs.filter((job) => job.streamed === undefined);
+  const files: GroupFile[] = [];
+  for (const kind of ["accepted", "copies"] as const) {
+    const same = shared.filter((job) => job.kind === kind);
+    if (same.length > 0) files.push({ jobs: same });
+  }
+  for (const job of jobs) if (job.streamed) files.push({ jobs: [job], streamed: job.streamed });
+  return files;
+}
+
+function streamedBodies(entries: readonly Entry[]): readonly SourceBody[] {
+  const bodies = new Set<SourceBody>();
+  for (const { envelope } of entries) {
+    const { body } = envelope.content;
+    if (body.kind === "source") bodies.add(body);
+  }
+  return [...bodies];
 }
 
 function jobBytes(job: Job): number {

@@ -1,17 +1,17 @@
 import { assert } from "../../lib/assert.ts";
 import type { World } from "../../lib/world.ts";
-import { type BodySink, contentSize } from "../../mail/content.ts";
+import type { BodySink } from "../../mail/content.ts";
 import type { Envelope } from "../../mail/envelope.ts";
 import { QueueError } from "../../mail/queue-error.ts";
 import type { Emit } from "../../observe/events.ts";
+import { InFlight } from "../in-flight.ts";
+import { leaseOf, numbered, storedMessage, summaryOf } from "../message-row.ts";
 import {
   CorruptError,
   type Lease,
   type LeaseOptions,
   type ListQuery,
-  LostLeaseError,
   type MessageSummary,
-  NotFoundError,
   type QueueStorage,
   type Settlement,
   type SettleOptions,
@@ -19,6 +19,7 @@ import {
   type StoredMessage,
   type WriteOptions,
 } from "../storage.ts";
+import { adoptBodies } from "./adopt-bodies.ts";
 import { type BodyFiles, openBodyFile } from "./body-file.ts";
 import type { Checkpointer } from "./checkpointer.ts";
 import type { CommittedJob, Committer } from "./committer.ts";
@@ -27,25 +28,17 @@ import type { FreshMessages } from "./fresh.ts";
 import { Housekeeping } from "./housekeeping.ts";
 import type { Journal } from "./journal.ts";
 import type { Layout } from "./layout.ts";
-import { LeaseBook } from "./lease-book.ts";
+import { Ledger } from "./ledger.ts";
+import { probeSpool } from "./probe.ts";
 import { quarantine } from "./quarantine.ts";
-import { DamagedError, type SegmentReader } from "./reader.ts";
-import {
-  doneIndexes,
-  EPOCH_HELD,
-  EPOCH_LEASED,
-  newRow,
-  progressOf,
-  type Row,
-  settledRow,
-  stateOf,
-  summaryOf,
-} from "./row.ts";
-import { leaseOf, type ScheduleReader } from "./schedule.ts";
+import type { SegmentReader } from "./reader.ts";
+import type { Row } from "./row.ts";
+import type { ScheduleReader } from "./schedule.ts";
+import { saltOf } from "./segment.ts";
 import type { Entry } from "./segment-writer.ts";
 import type { SpaceWatch } from "./space.ts";
 import type { StateDb } from "./state-db.ts";
-import { storeError, type Trouble } from "./store-error.ts";
+import { DamagedError, storeError, type Trouble } from "./store-error.ts";
 
 /** What `openDiskStorage` has opened, in the order in which it has to be closed. */
 export interface DiskParts {
@@ -72,16 +65,24 @@ const PAGE = 500;
 /** The disk engine (design §5): immutable segments for content, queue.db for state, one process at a time. */
 export class DiskStorage implements QueueStorage {
   readonly #parts: DiskParts;
-  readonly #leases: LeaseBook;
-  #epoch: number;
+  readonly #ledger: Ledger;
   readonly #housekeeping: Housekeeping;
+  /** Messages on their way into a segment. */
+  readonly #writing = new InFlight();
+  /** Messages whose settlement is on its way into a segment, carried by a bounce. */
+  readonly #settling = new InFlight();
+  readonly #movingAside = new InFlight();
   #closing: Promise<void> | undefined;
 
   constructor(parts: DiskParts) {
     this.#parts = parts;
-    this.#leases = new LeaseBook();
     this.#housekeeping = new Housekeeping(parts);
-    this.#epoch = parts.db.meta("epoch");
+    this.#ledger = new Ledger({
+      ...parts,
+      clock: parts.world.clock,
+      onEnded: () => this.#housekeeping.noteEnded(),
+      isSettling: (id) => this.#settling.has(id),
+    });
   }
 
   async write(
@@ -91,50 +92,56 @@ export class DiskStorage implements QueueStorage {
   ): Promise<readonly string[]> {
     const ids = options.ids ?? envelopes.map(() => this.#parts.newId());
     assert(ids.length === envelopes.length, "every envelope has an id");
-    const { lease } = options;
-    const entries: Entry[] = [];
-    for (const [index, envelope] of envelopes.entries()) {
-      const id = ids[index] ?? "";
-      if (this.#parts.journal.row(id) !== undefined) continue;
-      entries.push({ id, envelope, due: timestamp, leased: lease !== undefined });
-    }
-    if (lease) for (const { id } of entries) this.#leases.take(id, lease.holder, lease.until);
+    const adopted = await adoptBodies(envelopes, this.#parts.bodyFiles, () => this.openBody());
     try {
-      await this.#commit(entries);
-    } catch (error) {
-      for (const { id } of entries) this.#leases.end(id);
-      throw error;
+      await this.#idle(this.#writing, ids);
+      const entries = new Map<string, Entry>();
+      for (const [index, envelope] of adopted.envelopes.entries()) {
+        const id = ids[index] ?? "";
+        if (entries.has(id) || this.#ledger.find(id) !== undefined) continue;
+        const { lease } = options;
+        entries.set(id, { ...entryOf(id, envelope, timestamp), ...(lease && { lease }) });
+      }
+      await this.#commit([...entries.values()]);
+    } finally {
+      await adopted.discard();
     }
     return ids;
   }
 
   async openBody(): Promise<BodySink> {
-    const { files, committer, bodyFiles } = this.#parts;
+    const { files, committer, bodyFiles, world } = this.#parts;
+    const file = { path: committer.scratchPath(), salt: saltOf(world.random()) };
     try {
-      return openBodyFile(files, committer.scratchPath(), bodyFiles);
+      return openBodyFile(files, file, bodyFiles);
     } catch (cause) {
       throw storeError("cannot open a scratch file", cause);
     }
   }
 
   async settle(id: string, settlement: Settlement, options: SettleOptions = {}): Promise<void> {
-    const { journal } = this.#parts;
-    if (options.holder !== undefined && !this.#leases.isHeld(id, options.holder)) {
-      throw new LostLeaseError(`message ${id} is not leased to ${options.holder}`);
+    const { holder, bounces = [] } = options;
+    const bounceIds = bounces.map((bounce) => bounce.id);
+    // One wait may be long enough for the other to be in vain.
+    while (this.#settling.has(id) || bounceIds.some((each) => this.#writing.has(each))) {
+      await this.#settling.idle([id]);
+      await this.#writing.idle(bounceIds);
     }
-    this.#require(id);
-    const bounces = options.bounces ?? [];
-    const [first, ...others] = bounces.filter((bounce) => journal.row(bounce.id) === undefined);
+    const row = this.#ledger.require(id);
+    const endsLease = holder !== undefined;
+    if (endsLease) this.#ledger.requireLease(id, holder);
+    const isNew = (bounce: { id: string }): boolean => this.#ledger.find(bounce.id) === undefined;
+    const due = this.#parts.world.clock.now();
+    const entries = bounces.filter(isNew).map((bounce) => entryOf(bounce.id, bounce.envelope, due));
+    const [first, ...others] = entries;
     if (first === undefined) {
-      this.#apply(id, settlement, options.holder !== undefined);
-      await journal.durable();
+      this.#ledger.settle(row, settlement, endsLease);
+      await this.#parts.journal.durable();
       return;
     }
     // The rename that stores the notification is the settlement too (P4): nothing can come between them.
-    const due = this.#parts.world.clock.now();
-    const carrier: Entry = { ...first, due, settles: { id, settlement } };
-    await this.#commit([carrier, ...others.map((bounce) => ({ ...bounce, due }))]);
-    if (options.holder !== undefined) this.#endLease(id);
+    const carrier = { ...first, settles: { id, settlement }, endsLease };
+    await this.#settling.run([id], () => this.#commit([carrier, ...others]));
   }
 
   async setTimestamp(id: string, timestamp: number): Promise<void> {
@@ -142,8 +149,11 @@ export class DiskStorage implements QueueStorage {
   }
 
   async incrementAttempts(id: string): Promise<number> {
-    const attempts = this.#require(id).attempts + 1;
-    await this.settle(id, { attempts });
+    await this.#idle(this.#settling, [id]);
+    const row = this.#ledger.require(id);
+    const attempts = row.attempts + 1;
+    this.#ledger.settle(row, { attempts }, false);
+    await this.#parts.journal.durable();
     return attempts;
   }
 
@@ -164,74 +174,47 @@ export class DiskStorage implements QueueStorage {
   }
 
   async get(id: string): Promise<StoredMessage> {
-    const row = this.#require(id);
-    const envelope = this.#parts.fresh.get(id) ?? (await this.#read(row));
-    const progress = progressOf(row);
-    const done = doneIndexes(progress);
-    const pending = envelope.recipients.filter(({ index }) => !done.has(index));
-    return {
-      id,
-      envelope: done.size === 0 ? envelope : { ...envelope, recipients: pending },
-      attempts: row.attempts,
-      due: row.due,
-      state: stateOf(row),
-      delayNotified: progress.delayNotified,
-      recipientCount: row.recipientCount,
-      recipients: progress.recipients,
-    };
+    const row = this.#ledger.require(id);
+    const fresh = this.#parts.fresh.get(id);
+    if (fresh !== undefined) return storedMessage(row, fresh);
+    const envelope = await this.#read(row);
+    // What was read does not change; what is known of it may have.
+    return storedMessage(this.#ledger.require(id), envelope);
   }
 
   async remove(id: string): Promise<void> {
-    const row = this.#parts.journal.row(id);
-    if (row === undefined) return;
-    this.#replace(row, null);
-    this.#leases.end(id);
+    await this.#idle(this.#settling, [id]);
+    this.#ledger.forget(id);
+    // Also when it is gone already: perhaps not durably yet.
     await this.#parts.journal.durable();
   }
 
   async lease(now: number, limit: number, options: LeaseOptions): Promise<readonly Lease[]> {
-    const { journal, schedule, db } = this.#parts;
-    this.#expireLeases(now);
-    journal.apply();
-    const rows = schedule.due({ epoch: this.#epoch, now, limit, ...options });
-    if (rows.length === 0) return [];
-    db.transaction(() => db.lease(rows.map((row) => row.id)));
-    journal.countLeased(rows);
-    for (const { id } of rows) this.#leases.take(id, options.holder, options.until);
-    return rows.map(leaseOf);
+    return this.#ledger.lease(now, limit, options).map(leaseOf);
   }
 
   async renew(ids: readonly string[], holder: string, until: number): Promise<void> {
-    for (const id of ids) {
-      if (this.#leases.isHeld(id, holder)) this.#leases.take(id, holder, until);
-    }
+    this.#ledger.renew(ids, holder, until);
   }
 
   async release(ids: readonly string[], holder: string): Promise<void> {
-    for (const id of ids) if (this.#leases.isHeld(id, holder)) this.#endLease(id);
+    this.#ledger.release(ids, holder);
   }
 
   async nextDue(): Promise<number | null> {
-    this.#expireLeases(this.#parts.world.clock.now());
-    this.#parts.journal.apply();
-    return this.#parts.db.earliestDue(this.#epoch) ?? null;
+    this.#ledger.expire(this.#parts.world.clock.now());
+    return this.#ledger.nextDue();
   }
 
   async flush(): Promise<number> {
-    const { db, journal } = this.#parts;
-    this.#epoch += 1;
-    db.transaction(() => db.setMeta("epoch", this.#epoch));
-    const { incoming, deferred } = journal.states();
-    return incoming + deferred;
+    return this.#ledger.flush();
   }
 
   async setHeld(id: string, held: boolean): Promise<boolean> {
-    const row = this.#require(id);
-    if ((row.epoch === EPOCH_HELD) === held) return false;
-    const due = held ? row.due : this.#parts.world.clock.now();
-    this.#replace(row, { ...row, due, epoch: held ? EPOCH_HELD : this.#waitingEpoch(id) });
-    await this.#parts.journal.durable();
-    return true;
+    await this.#idle(this.#settling, [id]);
+    const changed = this.#ledger.hold(id, held);
+    if (changed) await this.#parts.journal.durable();
+    return changed;
   }
 
   async list(query: ListQuery): Promise<readonly MessageSummary[]> {
@@ -248,7 +231,7 @@ export class DiskStorage implements QueueStorage {
       states,
       bytes: journal.bytes(),
       oldestAt: db.oldest() ?? null,
-      corrupt: db.meta("corrupt"),
+      corrupt: journal.corrupt(),
     };
   }
 
@@ -261,20 +244,7 @@ export class DiskStorage implements QueueStorage {
   }
 
   async probe(): Promise<void> {
-    const { files, committer, trouble, space } = this.#parts;
-    if (trouble.reason !== undefined) throw new QueueError(trouble.reason);
-    await space.measure();
-    const refusal = space.refusal();
-    if (refusal !== undefined) throw new QueueError(refusal);
-    const path = committer.scratchPath();
-    const fd = files.create(path);
-    try {
-      files.append(fd, new Uint8Array(1));
-      await files.syncData(fd);
-    } finally {
-      files.close(fd);
-      await files.unlink(path);
-    }
+    await probeSpool(this.#parts);
   }
 
   /** Copies mostly dead segments together until nothing more is worth it; the engine does so by itself now and then. */
@@ -282,79 +252,54 @@ export class DiskStorage implements QueueStorage {
     await this.#housekeeping.compact();
   }
 
+  /** Removes segment files that no row needs; the engine does so by itself after a start, in the background. */
+  async sweepOrphans(): Promise<void> {
+    await this.#housekeeping.sweepOrphans();
+  }
+
   close(): Promise<void> {
     this.#closing ??= this.#close();
     return this.#closing;
   }
 
-  /** Called by the committer in the turn in which a segment became durable, before anybody hears of it. */
-  onSegment(number: number, bytes: number, jobs: readonly CommittedJob[]): void {
-    this.#parts.journal.addSegment(number, bytes);
-    for (const { entries, places, kind } of jobs) {
-      for (const [index, entry] of entries.entries()) {
-        const place = places[index];
-        assert(place !== undefined, "every entry has a place");
-        if (kind === "copies") this.#moveRow(entry.id, place);
-        else this.#addRow(entry, place);
-      }
+  /**
+   * Called by the committer for each job of a segment that has become durable, in the same turn and before anybody hears
+   * of it. It may throw, since it looks a settlement's message up; then nothing of the job counts as stored.
+   */
+  onJob({ entries, places, kind }: CommittedJob): void {
+    const carrier = entries.find(({ settles }) => settles !== undefined);
+    const target = carrier?.settles && this.#ledger.find(carrier.settles.id);
+    for (const [index, entry] of entries.entries()) {
+      const place = places[index];
+      assert(place !== undefined, "every entry has a place");
+      if (kind === "copies") this.#ledger.moved(entry, place);
+      else this.#ledger.arrived(entry, place);
+    }
+    if (target && carrier?.settles) {
+      this.#ledger.settle(target, carrier.settles.settlement, carrier.endsLease ?? false);
     }
   }
 
-  #addRow(entry: Entry, place: { segment: number; offset: number; length: number }): void {
-    const epoch = entry.leased ? EPOCH_LEASED : this.#epoch;
-    const size = contentSize(entry.envelope.content);
-    this.#parts.journal.add(newRow({ ...entry, size }, place, epoch));
-    if (entry.leased) this.#parts.fresh.keep(entry.id, entry.envelope);
-    if (entry.settles && this.#parts.journal.row(entry.settles.id) !== undefined) {
-      this.#apply(entry.settles.id, entry.settles.settlement, true);
-    }
-  }
-
-  #moveRow(id: string, place: { segment: number; offset: number; length: number }): void {
+  /** Called while a large body is streamed and turns out to be damaged. */
+  onDamage(id: string, error: DamagedError): void {
     const row = this.#parts.journal.row(id);
-    if (row !== undefined && row.segment < place.segment) this.#parts.journal.move(row, place);
+    if (row !== undefined) this.#moveAside(row, error).catch(() => undefined);
   }
 
   async #commit(entries: readonly Entry[]): Promise<void> {
     if (entries.length === 0) return;
+    if (this.#closing !== undefined) throw new QueueError("the store is closed");
+    const ids = entries.map(({ id }) => id);
     try {
-      await this.#parts.committer.commit(entries);
+      await this.#writing.run(ids, () => this.#parts.committer.commit(entries));
     } catch (cause) {
       throw storeError("cannot store the message", cause);
     }
   }
 
-  #require(id: string): Row {
-    const row = this.#parts.journal.row(id);
-    if (row === undefined) throw new NotFoundError(`no message ${id}`);
-    return row;
-  }
-
-  #apply(id: string, settlement: Settlement, endsLease: boolean): void {
-    const row = this.#require(id);
-    if (endsLease) this.#leases.end(id);
-    this.#replace(row, settledRow(row, settlement, this.#waitingEpoch(id)));
-  }
-
-  #replace(row: Row, next: Row | null): void {
-    this.#parts.journal.replace(row, next);
-    if (next?.epoch !== EPOCH_LEASED) this.#parts.fresh.drop(row.id);
-    if (next === null) this.#housekeeping.noteEnded();
-  }
-
-  /** Whoever is leased stays invisible, whatever else is changed. */
-  #waitingEpoch(id: string): number {
-    return this.#leases.has(id) ? EPOCH_LEASED : this.#epoch;
-  }
-
-  #endLease(id: string): void {
-    if (!this.#leases.end(id)) return;
-    const row = this.#parts.journal.row(id);
-    if (row?.epoch === EPOCH_LEASED) this.#replace(row, { ...row, epoch: this.#epoch });
-  }
-
-  #expireLeases(now: number): void {
-    for (const id of this.#leases.expired(now)) this.#endLease(id);
+  /** In the same turn when nothing is under way. */
+  async #idle(work: InFlight, ids: readonly string[]): Promise<void> {
+    if (ids.some((id) => work.has(id))) await work.idle(ids);
   }
 
   async #read(row: Row): Promise<Envelope> {
@@ -362,26 +307,25 @@ export class DiskStorage implements QueueStorage {
       return await this.#parts.reader.read(row);
     } catch (error) {
       if (!(error instanceof DamagedError)) throw storeError("cannot read the message", error);
-      return await this.#moveAside(row, error);
+      await this.#moveAside(row, error);
+      throw new CorruptError(`message ${row.id} is damaged: ${error.message}`, { cause: error });
     }
   }
 
   /** P6: the damaged message leaves the queue for `corrupt/`, and everything else goes on. */
-  async #moveAside(row: Row, error: DamagedError): Promise<never> {
+  async #moveAside(row: Row, error: DamagedError): Promise<void> {
+    const { id, segment } = row;
+    await this.#idle(this.#movingAside, [id]);
+    const known = this.#ledger.find(id);
+    if (known === undefined) return;
     // Compaction may have moved it while it was read.
-    const known = this.#parts.journal.row(row.id);
-    if (known !== undefined && known.segment !== row.segment) {
-      throw new QueueError(`message ${row.id} moved while it was read; try again`);
+    if (known.segment !== segment) {
+      throw new QueueError(`message ${id} moved while it was read; try again`);
     }
-    if (known !== undefined) {
-      const { db } = this.#parts;
-      const facts = { ...known, sender: known.sender };
-      const damage = { subject: row.id, segment: row.segment, reason: error.message, facts };
-      await quarantine(damage, this.#parts);
-      db.setMeta("corrupt", db.meta("corrupt") + 1);
-      await this.remove(row.id);
-    }
-    throw new CorruptError(`message ${row.id} is damaged: ${error.message}`, { cause: error });
+    const damage = { subject: id, segment, reason: error.message, facts: { ...known } };
+    await this.#movingAside.run([id], () => quarantine(damage, this.#parts));
+    // A sick database must not hold up whoever reads: without it the message is moved aside once more after a restart.
+    this.#ledger.forget(id);
   }
 
   async #close(): Promise<void> {
@@ -394,4 +338,8 @@ export class DiskStorage implements QueueStorage {
     db.close();
     unlock();
   }
+}
+
+function entryOf(id: string, envelope: Envelope, due: number): Entry {
+  return { id, envelope: numbered(envelope), due };
 }

@@ -1,6 +1,8 @@
 import type { Clock } from "../../lib/world.ts";
+import { QueueError } from "../../mail/queue-error.ts";
+import { EPOCH_HELD, EPOCH_LEASED, type MessageRow } from "../message-row.ts";
 import type { MessageState } from "../storage.ts";
-import { EPOCH_HELD, EPOCH_LEASED, type Row } from "./row.ts";
+import type { Row } from "./row.ts";
 import type { StateDb } from "./state-db.ts";
 
 /**
@@ -40,12 +42,13 @@ interface Dirty {
   readonly stored: boolean;
 }
 
-/** Counts of what is stored, leased or not; kept in queue.db, so that a start needs not count. */
+/** Counts of what is stored, leased or not, and of damage; kept in queue.db, so that a start needs not count. */
 interface Counters {
   incoming: number;
   deferred: number;
   hold: number;
   bytes: number;
+  corrupt: number;
 }
 
 /**
@@ -66,6 +69,8 @@ export class Journal {
   #dead: number[] = [];
   #cancelTimer: (() => void) | undefined;
   #batch: Promise<void> | undefined;
+  /** Damage that was counted is in queue.db. */
+  #isCounted = true;
   #failing = false;
   #closed = false;
   #lastBatchAt = 0;
@@ -79,6 +84,7 @@ export class Journal {
       deferred: db.meta("deferred"),
       hold: db.meta("hold"),
       bytes: db.meta("bytes"),
+      corrupt: db.meta("corrupt"),
     };
   }
 
@@ -92,7 +98,8 @@ export class Journal {
   add(row: Row): void {
     this.#count(row, 1);
     this.#live(row, 1);
-    this.#mark(row.id, row, false);
+    // Its id may have been used before, by a message whose end queue.db has not heard of yet.
+    this.#mark(row.id, row, this.#dirty.get(row.id)?.stored ?? false);
   }
 
   /** Changes or, with `null`, forgets a message. */
@@ -125,7 +132,7 @@ export class Journal {
 
   /** Resolves when everything so far is durable; rejects only when the journal closes before that. */
   durable(): Promise<void> {
-    if (this.#closed) return Promise.reject(new Error("the journal is closed"));
+    if (this.#closed) return Promise.reject(new QueueError("the store is closed"));
     const waiter = Promise.withResolvers<void>();
     this.#waiters.push(waiter);
     this.#schedule();
@@ -134,7 +141,7 @@ export class Journal {
 
   /** Brings queue.db up to date without waiting for the disk, so that it can be asked. One transaction: all or nothing. */
   apply(): void {
-    if (this.#dirty.size === 0 && this.#segments.size === 0) return;
+    if (this.#dirty.size === 0 && this.#segments.size === 0 && this.#isCounted) return;
     const db = this.#parts.db();
     const emptied: number[] = [];
     db.transaction(() => {
@@ -151,6 +158,7 @@ export class Journal {
     const rows = this.#dirty.size + this.#segments.size;
     this.#dirty.clear();
     this.#segments.clear();
+    this.#isCounted = true;
     this.#dead.push(...emptied);
     this.#parts.onApplied(rows);
   }
@@ -169,6 +177,17 @@ export class Journal {
     return this.#counters.bytes;
   }
 
+  /** Records that were moved aside since the store was made. */
+  corrupt(): number {
+    return this.#counters.corrupt;
+  }
+
+  noteCorrupt(): void {
+    this.#counters.corrupt += 1;
+    this.#isCounted = false;
+    this.#schedule();
+  }
+
   /** Changes that queue.db has not got yet. */
   backlog(): number {
     return this.#dirty.size;
@@ -182,7 +201,7 @@ export class Journal {
     await this.#batch;
     await this.#runBatch();
     for (const waiter of this.#waiters.splice(0)) {
-      waiter.reject(new Error("the store closed before this was durable"));
+      waiter.reject(new QueueError("the store closed before this was durable"));
     }
   }
 
@@ -231,7 +250,8 @@ export class Journal {
   }
 
   #hasWork(): boolean {
-    return this.#waiters.length + this.#dirty.size + this.#segments.size + this.#dead.length > 0;
+    const waiting = this.#waiters.length + this.#dirty.size + this.#segments.size;
+    return waiting + this.#dead.length > 0 || !this.#isCounted;
   }
 
   async #runBatch(): Promise<void> {
@@ -260,7 +280,7 @@ export class Journal {
   }
 }
 
-function triedOrNot(row: Row): "incoming" | "deferred" {
+function triedOrNot(row: MessageRow): "incoming" | "deferred" {
   return row.attempts === 0 ? "incoming" : "deferred";
 }
 

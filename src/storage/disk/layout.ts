@@ -8,6 +8,8 @@ export interface Layout {
   readonly corrupt: string;
   readonly database: string;
   readonly lock: string;
+  /** There while queue.db is made anew: it names the file that what is left of the old one is saved from. */
+  readonly rebuild: string;
   readonly reserve: string;
   /** The directory that a segment is in. */
   shard(segment: number): string;
@@ -34,6 +36,7 @@ export function layoutOf(root: string): Layout {
     corrupt: `${root}/corrupt`,
     database: `${root}/queue.db`,
     lock: `${root}/lock`,
+    rebuild: `${root}/rebuild`,
     reserve: `${root}/reserve`,
     shard,
     segment: (number) => `${shard(number)}/${base32(number, NUMBER_CHARACTERS)}.seg`,

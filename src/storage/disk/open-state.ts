@@ -1,98 +1,113 @@
-import { Database } from "bun:sqlite";
 import * as fs from "node:fs";
 import type { Emit } from "../../observe/events.ts";
 import type { Layout } from "./layout.ts";
-import type { Salvage } from "./recovery.ts";
-import { EPOCH_HELD, type Row } from "./row.ts";
+import { nothingSaved, type Salvage, salvageFrom } from "./salvage.ts";
 import { isDamaged, openStateDb, type StateDb } from "./state-db.ts";
 
 /** The state database, and what could be saved when it had to be made anew. */
 export interface OpenedState {
   readonly db: StateDb;
-  /** Set when every segment must be read again. */
-  readonly salvage?: Salvage & { close(): void };
+  /** Set when every segment must be read again; `finishRebuild` when that is durable. */
+  readonly salvage?: Salvage;
+}
+
+export interface OpenStateParts {
+  readonly layout: Layout;
+  /** For the name of a file that is moved aside. */
+  readonly stamp: number;
+  readonly hasSegments: () => boolean;
+  readonly emit: Emit;
 }
 
 /**
  * Opens queue.db. A missing one is made; a damaged one is moved to `corrupt/` and made anew, with what can still be read
- * of it: the segments are the truth of what is queued, the database of what was done about it.
+ * of it: the segments are the truth of what is queued, the database of what was done about it. Until `finishRebuild` a
+ * note says that the new one is not whole, so that a crash on the way starts over from the old one.
  */
-export function openState(
-  layout: Layout,
-  stamp: number,
-  hasSegments: () => boolean,
-  emit: Emit,
-): OpenedState {
-  const isNew = !fs.existsSync(layout.database);
-  if (!isNew) {
-    try {
-      const db = openStateDb(layout.database);
-      db.page({ limit: 1 }, 1);
-      db.earliestDue(db.meta("epoch"));
-      return { db };
-    } catch (error) {
-      if (!isDamaged(error)) throw error;
-      const moved = moveAside(layout, stamp);
-      const reason = error instanceof Error ? error.message : String(error);
-      emit({ kind: "corrupt", subject: "queue.db", movedTo: moved, reason });
-      return { db: openStateDb(layout.database), salvage: salvageFrom(moved) };
-    }
-  }
-  const db = openStateDb(layout.database);
-  return hasSegments() ? { db, salvage: nothingSaved } : { db };
-}
-
-const nothingSaved: Salvage & { close(): void } = {
-  complete: false,
-  indexed: 0,
-  row: () => undefined,
-  close: () => undefined,
-};
-
-function moveAside(layout: Layout, stamp: number): string {
-  const moved = `${layout.corrupt}/queue-${stamp}.db`;
-  for (const suffix of ["", "-wal"]) {
-    if (fs.existsSync(layout.database + suffix))
-      fs.renameSync(layout.database + suffix, moved + suffix);
-  }
-  fs.rmSync(`${layout.database}-shm`, { force: true });
-  return moved;
-}
-
-/** Copies what can be read into a database in memory, row by row, until the first row that cannot. */
-function salvageFrom(path: string): Salvage & { close(): void } {
-  const saved = new Database(":memory:");
-  saved.run("CREATE TABLE saved (id TEXT PRIMARY KEY, row TEXT) WITHOUT ROWID");
-  const insert = saved.query("INSERT OR REPLACE INTO saved VALUES (?, ?)");
-  let complete = false;
-  let indexed = 0;
+export function openState(parts: OpenStateParts): OpenedState {
+  const { layout, hasSegments } = parts;
+  if (fs.existsSync(layout.rebuild))
+    return rebuild(parts, readPlan(layout), "it was known to be damaged");
+  if (isMissing(layout)) return hasSegments() ? rebuild(parts, undefined) : { db: open(layout) };
   try {
-    const old = new Database(path, { readonly: true });
-    const meta = old.query("SELECT value FROM meta WHERE key = 'indexed'").get();
-    indexed = (meta as { value: number } | null)?.value ?? 0;
-    const rows = old.query(
-      `SELECT id, epoch, due, domain, segment, offset, length, size, attempts, received_at AS receivedAt, sender,
-        recipients AS recipientCount, state FROM message ORDER BY id`,
-    );
-    for (const row of rows.iterate() as Iterable<Row>) insert.run(row.id, JSON.stringify(row));
-    complete = true;
-    old.close();
-  } catch {
-    // What was read until here is worth having; whatever is missing is taken from the segments.
+    const db = open(layout);
+    db.page({ limit: 1 }, 1);
+    db.earliestDue(db.meta("epoch"));
+    // It has forgotten everything, or the first process of all ended before it wrote anything.
+    const isEmpty = db.meta("indexed") === 0 && hasSegments();
+    return isEmpty ? { db, salvage: nothingSaved } : { db };
+  } catch (error) {
+    if (!isDamaged(error)) throw error;
+    return rebuild(parts, undefined, error instanceof Error ? error.message : String(error));
   }
-  const select = saved.query("SELECT row FROM saved WHERE id = ?");
-  return {
-    complete,
-    indexed,
-    row(id) {
-      const found = select.get(id) as { row: string } | null;
-      return found === null ? undefined : waiting(JSON.parse(found.row) as Row);
-    },
-    close: () => saved.close(),
-  };
 }
 
-/** Leases ended with the process that held them. */
-function waiting(row: Row): Row {
-  return row.epoch === EPOCH_HELD ? row : { ...row, epoch: 1 };
+/** What was saved is in the new database, durably. */
+export function finishRebuild(layout: Layout): void {
+  fs.rmSync(layout.rebuild, { force: true });
+}
+
+/** Makes the next start build queue.db anew. Never throws. */
+export function planRebuild(layout: Layout): void {
+  try {
+    fs.closeSync(fs.openSync(layout.rebuild, "a", 0o600));
+  } catch {
+    // The next start sees for itself, or this one's successor does.
+  }
+}
+
+function open(layout: Layout): StateDb {
+  return openStateDb(layout.database, () => planRebuild(layout));
+}
+
+function isMissing({ database }: Layout): boolean {
+  return !fs.existsSync(database) || fs.statSync(database).size === 0;
+}
+
+/** `reason`: what is told; nothing is when the database was merely missing. */
+function rebuild(
+  { layout, stamp, emit }: OpenStateParts,
+  planned: string | undefined,
+  reason?: string,
+): OpenedState {
+  const moved = planned ?? `${layout.corrupt}/queue-${stamp}.db`;
+  writePlan(layout, moved);
+  // A database beside the one that was moved already is the unfinished work of a start that was cut off.
+  if (fs.existsSync(moved)) removeDatabase(layout);
+  else moveAside(layout, moved);
+  if (!fs.existsSync(moved)) return { db: open(layout), salvage: nothingSaved };
+  const salvage = salvageFrom(moved, layout.scratch);
+  const db = open(layout);
+  db.transaction(() => db.setMeta("corrupt", salvage.corrupt + 1));
+  emit({ kind: "corrupt", subject: "queue.db", movedTo: moved, reason: reason ?? "it was empty" });
+  return { db, salvage };
+}
+
+/** Where the database was to be moved to; `undefined` when nobody had begun. */
+function readPlan({ rebuild: path }: Layout): string | undefined {
+  const text = fs.readFileSync(path, "utf8");
+  return text.endsWith("\n") ? text.trimEnd() : undefined;
+}
+
+/** Durable before the first file is moved. */
+function writePlan({ rebuild: path, root }: Layout, moved: string): void {
+  const fd = fs.openSync(path, "w", 0o600);
+  fs.writeSync(fd, `${moved}\n`);
+  fs.fsyncSync(fd);
+  fs.closeSync(fd);
+  const directory = fs.openSync(root, "r");
+  fs.fsyncSync(directory);
+  fs.closeSync(directory);
+}
+
+/** The write-ahead file first: where the database is tells how far this came. */
+function moveAside({ database }: Layout, moved: string): void {
+  for (const suffix of ["-wal", ""]) {
+    if (fs.existsSync(database + suffix)) fs.renameSync(database + suffix, moved + suffix);
+  }
+  fs.rmSync(`${database}-shm`, { force: true });
+}
+
+function removeDatabase({ database }: Layout): void {
+  for (const suffix of ["", "-wal", "-shm"]) fs.rmSync(database + suffix, { force: true });
 }

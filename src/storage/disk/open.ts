@@ -1,3 +1,4 @@
+import { dirname } from "node:path";
 import { idMaker } from "../../lib/id.ts";
 import type { World } from "../../lib/world.ts";
 import type { SourceBody } from "../../mail/content.ts";
@@ -12,13 +13,21 @@ import { FreshMessages } from "./fresh.ts";
 import { Journal } from "./journal.ts";
 import { type Layout, layoutOf } from "./layout.ts";
 import { lockSpool } from "./lock.ts";
-import { type OpenedState, openState } from "./open-state.ts";
+import { finishRebuild, type OpenedState, openState } from "./open-state.ts";
 import { SegmentReader } from "./reader.ts";
-import { indexSegment, segmentsAfter, sweepScratch } from "./recovery.ts";
+import {
+  indexSegment,
+  type RecoveryParts,
+  reportMissing,
+  segmentsAfter,
+  sweepScratch,
+} from "./recovery.ts";
 import { noticingFull, openReserve, type Reserve } from "./reserve.ts";
+import type { Salvage } from "./salvage.ts";
 import { ScheduleReader } from "./schedule.ts";
 import { SpaceWatch } from "./space.ts";
 import { Spares } from "./spares.ts";
+import type { StateDb } from "./state-db.ts";
 import type { Trouble } from "./store-error.ts";
 
 export interface DiskStorageOptions {
@@ -38,6 +47,9 @@ export interface DiskStorageWorld {
   readonly files?: SpoolFiles;
 }
 
+/** Rows that a start keeps in memory before it writes them to queue.db. */
+const BACKLOG_MAX = 10_000;
+
 /**
  * Opens a spool directory: takes its lock (`LockedError` when somebody has it), throws away what was never acknowledged,
  * and learns of the segments that were renamed into place just before the last process ended. Does not read the
@@ -48,14 +60,14 @@ export async function openDiskStorage(
   { world, emit, files = realFiles }: DiskStorageWorld,
 ): Promise<DiskStorage> {
   const layout = layoutOf(options.directory);
-  makeDirectories(files, layout);
+  await makeDirectories(files, layout);
   const unlock = lockSpool(layout.lock);
   let opened: OpenedState | undefined;
   try {
     await sweepScratch({ files, layout });
     const reserve = await openReserve(files, layout);
     const hasSegments = () => segmentsAfter(0, { files, layout }).length > 0;
-    opened = openState(layout, world.clock.now(), hasSegments, emit);
+    opened = openState({ layout, stamp: world.clock.now(), hasSegments, emit });
     return await openOver(opened, options, { world, emit, files, layout, unlock, reserve });
   } catch (error) {
     opened?.db.close();
@@ -73,7 +85,7 @@ async function openOver(
   options: DiskStorageOptions,
   base: Base,
 ): Promise<DiskStorage> {
-  const { files, layout, emit, world, reserve } = base;
+  const { files, layout, world, reserve } = base;
   const { salvage } = opened;
   const spares = new Spares(files, layout);
   const db = noticingFull(opened.db, () => {
@@ -84,25 +96,20 @@ async function openOver(
   db.transaction(() => db.unleaseAll(epoch));
   const trouble: Trouble = { reason: undefined };
   const checkpointer = new Checkpointer(files, layout.database);
-  const reader = new SegmentReader(files, layout);
+  const reader = new SegmentReader(files, layout, ({ id }, error) => storage.onDamage(id, error));
   const journal = openJournal({ ...base, db, trouble, checkpointer, reader, spares });
-  const known = salvage === undefined ? db.meta("indexed") : 0;
-  const unknown = segmentsAfter(known, { files, layout });
-  for (const number of unknown) {
-    await indexSegment(number, { files, layout, journal, epoch, emit }, salvage);
-  }
-  salvage?.close();
-  journal.apply();
+  const newest = await indexUnknown({ ...base, db, journal, epoch }, salvage);
 
   const bodyFiles = new WeakMap<SourceBody, BodyFile>();
-  const firstNumber = Math.max(db.meta("indexed"), unknown.at(-1) ?? 0) + 1;
   const committer = new Committer({
     files,
     layout,
     bodyFiles,
     spares,
-    firstNumber,
-    onSegment: (number, bytes, jobs) => storage.onSegment(number, bytes, jobs),
+    firstNumber: newest + 1,
+    random: world.random,
+    onSegment: (number, bytes) => journal.addSegment(number, bytes),
+    onJob: (job) => storage.onJob(job),
   });
   const space = new SpaceWatch(files, layout.root, options, { clock: world.clock, reserve });
   await space.measure();
@@ -120,7 +127,30 @@ async function openOver(
     schedule: new ScheduleReader(() => db),
     fresh: new FreshMessages(options.freshBytesMax),
   });
+  void storage.sweepOrphans();
   return storage;
+}
+
+/** Brings queue.db up to date with the segments on disk, and returns the highest number in use. */
+async function indexUnknown(
+  parts: Omit<RecoveryParts, "journal"> & { readonly journal: Journal; readonly db: StateDb },
+  salvage: Salvage | undefined,
+): Promise<number> {
+  const { journal, db, layout } = parts;
+  const known = salvage === undefined ? db.meta("indexed") : 0;
+  const unknown = segmentsAfter(known, parts);
+  for (const number of unknown) {
+    await indexSegment(number, parts, salvage);
+    if (journal.backlog() > BACKLOG_MAX) journal.apply();
+  }
+  if (salvage !== undefined) await reportMissing(salvage, parts);
+  journal.apply();
+  if (salvage !== undefined) {
+    salvage.close();
+    await journal.durable();
+    finishRebuild(layout);
+  }
+  return Math.max(db.meta("indexed"), unknown.at(-1) ?? 0);
 }
 
 function openJournal(
@@ -154,11 +184,14 @@ function openJournal(
   });
 }
 
-function makeDirectories(files: SpoolFiles, layout: Layout): void {
+/** Their names survive a power cut, like all that will be in them. */
+async function makeDirectories(files: SpoolFiles, layout: Layout): Promise<void> {
+  const { root, scratch, content, corrupt } = layout;
+  const missing = [root, scratch, content, corrupt].filter((path) => !files.exists(path));
   try {
-    for (const path of [layout.root, layout.scratch, layout.content, layout.corrupt]) {
-      files.makeDirectory(path);
-    }
+    for (const path of missing) files.makeDirectory(path);
+    if (missing.length > 0) await files.syncDirectory(root);
+    if (missing.includes(root)) await files.syncDirectory(dirname(root));
   } catch (cause) {
     throw new QueueError(`cannot make the spool directory ${layout.root}`, { cause });
   }

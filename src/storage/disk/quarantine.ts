@@ -1,5 +1,6 @@
 import type { Emit } from "../../observe/events.ts";
 import type { SpoolFiles } from "./files.ts";
+import type { Journal } from "./journal.ts";
 import type { Layout } from "./layout.ts";
 
 /** A record or file that is put aside. */
@@ -13,15 +14,20 @@ export interface Damage {
   readonly facts: Readonly<Record<string, unknown>>;
 }
 
+export interface QuarantineParts {
+  readonly files: SpoolFiles;
+  readonly layout: Layout;
+  readonly emit: Emit;
+  /** Keeps the count. */
+  readonly journal: Pick<Journal, "noteCorrupt">;
+}
+
 /**
  * Moves damage aside (P6): the whole segment stays readable in `corrupt/` under a second name, with a note in JSON that
- * says why. Never throws: a disk that cannot take the note must not stop other mail.
+ * says why; it is counted and told. Never throws: a disk that cannot take the note must not stop other mail.
  */
-export async function quarantine(
-  damage: Damage,
-  parts: { readonly files: SpoolFiles; readonly layout: Layout; readonly emit: Emit },
-): Promise<void> {
-  const { files, layout, emit } = parts;
+export async function quarantine(damage: Damage, parts: QuarantineParts): Promise<void> {
+  const { files, layout, emit, journal } = parts;
   const note = `${layout.corrupt}/${damage.subject}.json`;
   const kept =
     damage.segment === undefined ? undefined : keepSegment(damage.segment, files, layout);
@@ -44,6 +50,7 @@ export async function quarantine(
   } catch {
     // The event below still tells.
   }
+  journal.noteCorrupt();
   emit({ kind: "corrupt", subject: damage.subject, movedTo: note, reason: damage.reason });
 }
 

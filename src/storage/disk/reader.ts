@@ -7,14 +7,11 @@ import { isMissing, type SpoolFiles } from "./files.ts";
 import type { Layout } from "./layout.ts";
 import { decodeRecord, envelopeOf, type Record } from "./record.ts";
 import { BLOCK_HEADER_BYTES, type Block, blockEnd, parseBlockHeader } from "./segment.ts";
+import { DamagedError } from "./store-error.ts";
 
-/** A record that cannot be read because its bytes are wrong or gone: reading it again would not help. */
-export class DamagedError extends Error {
-  override readonly name = "DamagedError";
-}
-
-/** Where a record is. */
+/** Where a record is, and of which message. */
 export interface At {
+  readonly id: string;
   readonly segment: number;
   readonly offset: number;
   readonly length: number;
@@ -42,47 +39,65 @@ export class SegmentReader {
   /** How many read a segment at this moment, also when its file is no longer among the open ones. */
   readonly #reading = new Map<number, number>();
 
-  constructor(files: SpoolFiles, layout: Layout) {
+  /** Called when a large body turns out to be damaged while it is streamed, before the stream fails. */
+  readonly #onDamage: (at: At, error: DamagedError) => void;
+
+  constructor(
+    files: SpoolFiles,
+    layout: Layout,
+    onDamage: (at: At, error: DamagedError) => void = () => undefined,
+  ) {
     this.#files = files;
     this.#layout = layout;
+    this.#onDamage = onDamage;
   }
 
   /** Throws `DamagedError` when a checksum fails or the file is gone, and the system's error when the disk is sick. */
   async read(at: At): Promise<Envelope> {
     return await this.#with(at.segment, async (segment) => {
       const record = await this.#record(segment, at);
-      return envelopeOf(record, await this.#body(segment, at.segment, record));
+      return envelopeOf(record, await this.#body(segment, at, record));
     });
   }
 
-  /** Several records of one segment, in their order; those that share a body share it in the result too. */
-  async readAll(places: readonly At[]): Promise<readonly Envelope[]> {
+  /**
+   * Several records of one segment with their bodies whole in memory; those that share a body share it in the result too.
+   * `undefined` stands for one that is damaged.
+   */
+  async readAll(places: readonly At[]): Promise<readonly (Envelope | undefined)[]> {
     const number = places[0]?.segment;
     if (number === undefined) return [];
     return await this.#with(number, async (segment) => {
       const bodies = new Map<number, Body>();
-      const envelopes: Envelope[] = [];
-      for (const at of places) {
-        const record = await this.#record(segment, at);
-        const body = bodies.get(record.bodyOffset) ?? (await this.#body(segment, number, record));
-        bodies.set(record.bodyOffset, body);
-        envelopes.push(envelopeOf(record, body));
-      }
+      const envelopes: (Envelope | undefined)[] = [];
+      for (const at of places) envelopes.push(await this.#readWhole(segment, at, bodies));
       return envelopes;
     });
   }
 
-  /** Compares every checksum of one record, reading a large body piece by piece. */
-  async verify(at: At): Promise<void> {
-    await this.#with(at.segment, async (segment) => {
+  async #readWhole(
+    segment: OpenSegment,
+    at: At,
+    bodies: Map<number, Body>,
+  ): Promise<Envelope | undefined> {
+    try {
       const record = await this.#record(segment, at);
-      const block = await this.#block(segment, record.bodyOffset, "BODY");
-      const place = { offset: block.offset + BLOCK_HEADER_BYTES, length: block.length };
-      try {
-        for await (const _ of readBlock(this.#files, segment.fd, { ...place, crc: block.crc }));
-      } catch (cause) {
-        throw new DamagedError("the body fails its checksum", { cause });
-      }
+      const known = bodies.get(record.bodyOffset);
+      const body = known ?? (await this.#body(segment, at, record, record.bodyLength));
+      bodies.set(record.bodyOffset, body);
+      return envelopeOf(record, body);
+    } catch (error) {
+      if (error instanceof DamagedError) return undefined;
+      throw error;
+    }
+  }
+
+  /** What a record says, its body aside. */
+  async readRecord(at: At): Promise<Record> {
+    return await this.#with(at.segment, async (segment) => {
+      const record = await this.#record(segment, at);
+      await this.#bodyBlock(segment, record);
+      return record;
     });
   }
 
@@ -100,34 +115,44 @@ export class SegmentReader {
     const block = await this.#block(segment, at.offset, "ENVL");
     if (block.length !== at.length)
       throw new DamagedError("the record has another length than its row");
-    const payload = await this.#payload(segment, block);
-    try {
-      return decodeRecord(payload);
-    } catch (cause) {
-      throw new DamagedError("the record cannot be understood", { cause });
-    }
+    const record = decoded(await this.#payload(segment, block));
+    // The bytes of somebody else must not go out under this id, whatever led here.
+    if (record.id !== at.id) throw new DamagedError(`the record is of message ${record.id}`);
+    return record;
   }
 
-  async #body(segment: OpenSegment, number: number, record: Record): Promise<Body> {
-    const block = await this.#block(segment, record.bodyOffset, "BODY");
-    if (block.length !== record.bodyLength)
-      throw new DamagedError("the body has another length than its record");
-    if (block.length <= WHOLE_BYTES_MAX) {
+  async #body(
+    segment: OpenSegment,
+    at: At,
+    record: Record,
+    wholeBytesMax = WHOLE_BYTES_MAX,
+  ): Promise<Body> {
+    const block = await this.#bodyBlock(segment, record);
+    if (block.length <= wholeBytesMax) {
       return { kind: "bytes", bytes: await this.#payload(segment, block) };
     }
     const start = block.offset + BLOCK_HEADER_BYTES;
     const head = await this.#files.readAt(segment.fd, HEAD_BYTES_MAX, start);
     const place = { offset: start, length: block.length, crc: block.crc };
-    return sourceBody(block.length, head, () => this.#stream(number, place));
+    return sourceBody(block.length, head, () => this.#stream(at, place));
+  }
+
+  async #bodyBlock(segment: OpenSegment, record: Record): Promise<Block> {
+    const block = await this.#block(segment, record.bodyOffset, "BODY");
+    if (block.length === record.bodyLength) return block;
+    throw new DamagedError("the body has another length than its record");
   }
 
   async *#stream(
-    number: number,
+    at: At,
     place: { readonly offset: number; readonly length: number; readonly crc: number },
   ): AsyncGenerator<Uint8Array> {
-    const segment = this.#take(number);
+    const segment = this.#take(at.segment);
     try {
       yield* readBlock(this.#files, segment.fd, place);
+    } catch (error) {
+      if (error instanceof DamagedError) this.#onDamage(at, error);
+      throw error;
     } finally {
       this.#giveBack(segment);
     }
@@ -207,5 +232,13 @@ export class SegmentReader {
 
   #closeUnused(segment: OpenSegment): void {
     if (segment.dropped && segment.users === 0) this.#files.close(segment.fd);
+  }
+}
+
+function decoded(payload: Uint8Array): Record {
+  try {
+    return decodeRecord(payload);
+  } catch (cause) {
+    throw new DamagedError("the record cannot be understood", { cause });
   }
 }

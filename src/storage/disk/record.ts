@@ -94,6 +94,15 @@ export function decodeRecord(payload: Uint8Array): Record {
   };
 }
 
+/** As `decodeRecord`; `undefined` for what it cannot read. */
+export function readRecord(payload: Uint8Array): Record | undefined {
+  try {
+    return decodeRecord(payload);
+  } catch {
+    return undefined;
+  }
+}
+
 /** The envelope of a record, with the bytes found where the record says. */
 export function envelopeOf(record: Record, body: Body): Envelope {
   const content: Content = { prefix: record.prefix, body };

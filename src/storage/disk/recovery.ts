@@ -1,11 +1,16 @@
 import type { Emit } from "../../observe/events.ts";
-import type { SpoolFiles } from "./files.ts";
+import { newRow, settledRow } from "../message-row.ts";
+import { codeOf, type SpoolFiles } from "./files.ts";
 import type { Journal } from "./journal.ts";
 import { type Layout, SEGMENTS_PER_SHARD, segmentNumber, shardStart } from "./layout.ts";
 import { quarantine } from "./quarantine.ts";
-import { decodeRecord, type Record } from "./record.ts";
-import { newRow, type Row, settledRow } from "./row.ts";
+import { type Record, readRecord } from "./record.ts";
+import type { Row } from "./row.ts";
+import type { Salvage } from "./salvage.ts";
 import { type Scan, type ScannedEnvelope, scanSegment } from "./segment.ts";
+
+/** More notes than these help nobody; the rest is only counted. */
+const NOTES_MAX = 1000;
 
 export interface RecoveryParts {
   readonly files: SpoolFiles;
@@ -13,19 +18,6 @@ export interface RecoveryParts {
   readonly journal: Journal;
   readonly epoch: number;
   readonly emit: Emit;
-}
-
-/** What is known of a message from elsewhere while the database is made anew. */
-export interface Salvage {
-  /** The damaged database could be read to its end, so that a message it does not name has ended. */
-  readonly complete: boolean;
-  /** The highest segment that the damaged database knew. */
-  readonly indexed: number;
-  row(id: string): Row | undefined;
-}
-
-function freshRow(record: Record, at: Found["at"], epoch: number): Row {
-  return newRow({ ...record, size: record.prefix.length + record.bodyLength }, at, epoch);
 }
 
 /** Throws away what was being written when the last process ended: none of it was acknowledged. */
@@ -59,37 +51,72 @@ export async function indexSegment(
   parts: RecoveryParts,
   salvage?: Salvage,
 ): Promise<void> {
-  const { files, layout } = parts;
-  const fd = files.openForRead(layout.segment(number));
-  try {
-    const size = files.size(fd);
-    const read = (offset: number, length: number) => files.readAt(fd, length, offset);
-    const scan = await scanSegment({ size, read });
-    await reportDamage(number, scan, parts);
-    const found: Found[] = [];
-    for (const envelope of scan?.envelopes ?? []) {
-      const record = readable(envelope);
-      if (record === undefined) await reportRecord(number, envelope, parts);
-      else
-        found.push({
-          record,
-          at: { segment: number, offset: envelope.block.offset, length: envelope.block.length },
-        });
+  const { size, scan, sickness } = await scanFile(number, parts);
+  // A reused file that a power cut gave its old name back holds nothing that was acknowledged under that name.
+  const isAnother = scan?.number !== undefined && scan.number !== number;
+  if (isAnother) return addFound(number, size, [], parts, salvage);
+  await reportDamage(number, scan, sickness, parts);
+  const found: Found[] = [];
+  for (const envelope of scan?.envelopes ?? []) {
+    const record = envelope.payload && readRecord(envelope.payload);
+    const { offset, length } = envelope.block;
+    if (record) found.push({ record, at: { segment: number, offset, length } });
+    else await reportRecord(number, envelope, parts);
+  }
+  // Copies are news to nobody, unless there is no database that knows where the originals went.
+  const isNews = scan?.kind === "accepted" || salvage !== undefined;
+  addFound(
+    number,
+    size,
+    isNews ? found : found.filter((one) => isOnly(one, parts)),
+    parts,
+    salvage,
+  );
+}
+
+/** Tells of the rows of a damaged database whose records are nowhere on the disk. */
+export async function reportMissing(salvage: Salvage, parts: RecoveryParts): Promise<void> {
+  let notes = 0;
+  for (const row of salvage.missing()) {
+    notes += 1;
+    if (notes > NOTES_MAX) parts.journal.noteCorrupt();
+    else {
+      const facts = { ...row };
+      await quarantine({ subject: row.id, reason: "its segment is gone", facts }, parts);
     }
-    // A reused file that a power cut gave its old name back holds nothing that was acknowledged under that name.
-    if (scan !== undefined && scan.number !== number)
-      return addFound(number, size, [], parts, salvage);
-    // Copies are news to nobody, unless there is no database that knows where the originals went.
-    const isNews = scan?.kind === "accepted" || salvage !== undefined;
-    addFound(number, size, isNews ? found : [], parts, salvage);
-  } finally {
-    files.close(fd);
   }
 }
 
 interface Found {
   readonly record: Record;
-  readonly at: { readonly segment: number; readonly offset: number; readonly length: number };
+  readonly at: Pick<Row, "segment" | "offset" | "length">;
+}
+
+async function scanFile(
+  number: number,
+  { files, layout }: RecoveryParts,
+): Promise<{ size: number; scan: Scan | undefined; sickness?: string }> {
+  const fd = files.openForRead(layout.segment(number));
+  try {
+    const size = files.size(fd);
+    const read = (offset: number, length: number) => files.readAt(fd, length, offset);
+    try {
+      return { size, scan: await scanSegment({ size, read }) };
+    } catch (error) {
+      // A sector that the disk cannot read is damage like any other; it must not keep the daemon down.
+      if (codeOf(error) !== "EIO") throw error;
+      return { size, scan: undefined, sickness: "the disk cannot read it (EIO)" };
+    }
+  } finally {
+    files.close(fd);
+  }
+}
+
+/** Whether a copy is all there is: the database is older than the copy, and the original is gone. */
+function isOnly({ record, at }: Found, { journal, files, layout }: RecoveryParts): boolean {
+  const row = journal.row(record.id);
+  if (row === undefined || row.segment >= at.segment) return false;
+  return !files.exists(layout.segment(row.segment));
 }
 
 /** In one turn of the event loop: a segment without rows counts as ended. */
@@ -100,15 +127,36 @@ function addFound(
   parts: RecoveryParts,
   salvage: Salvage | undefined,
 ): void {
-  const { journal, epoch } = parts;
+  const { journal } = parts;
   journal.addSegment(number, size);
-  for (const { record, at } of found) {
-    if (journal.row(record.id) === undefined) {
-      const row = salvage ? salvagedRow(record, at, epoch, salvage) : freshRow(record, at, epoch);
-      if (row !== undefined) journal.add(row);
-    }
-    if (record.settles) applySettlement(record.settles, parts);
+  for (const one of found) {
+    const known = journal.row(one.record.id);
+    if (known === undefined) addRow(one, parts, salvage);
+    else if (isOnly(one, parts)) journal.move(known, one.at);
+    if (one.record.settles) applySettlement(one.record.settles, number, parts, salvage);
   }
+}
+
+function addRow({ record, at }: Found, parts: RecoveryParts, salvage: Salvage | undefined): void {
+  const { journal, epoch } = parts;
+  const saved = salvage?.row(record.id);
+  const hasEnded = salvage?.complete === true && at.segment <= salvage.indexed;
+  if (saved === undefined && hasEnded) return;
+  const size = record.prefix.length + record.bodyLength;
+  journal.add({ ...(saved ?? newRow({ ...record, size }, epoch)), ...at });
+}
+
+/** A settlement that the saved row has seen already must not be repeated: it may have been followed by others. */
+function applySettlement(
+  { id, settlement }: NonNullable<Record["settles"]>,
+  segment: number,
+  { journal, epoch }: RecoveryParts,
+  salvage: Salvage | undefined,
+): void {
+  const row = journal.row(id);
+  if (row === undefined) return;
+  const wasSeen = salvage?.row(id) !== undefined && segment <= salvage.indexed;
+  if (!wasSeen) journal.replace(row, settledRow(row, settlement, epoch));
 }
 
 async function reportRecord(
@@ -121,45 +169,15 @@ async function reportRecord(
   await quarantine({ subject, segment, reason, facts: { offset: block.offset } }, parts);
 }
 
-function applySettlement(
-  { id, settlement }: NonNullable<Record["settles"]>,
-  { journal, epoch }: RecoveryParts,
-): void {
-  const target = journal.row(id);
-  // Already applied when the count of attempts has moved on.
-  if (target === undefined || target.attempts >= (settlement.attempts ?? Number.POSITIVE_INFINITY))
-    return;
-  journal.replace(target, settledRow(target, settlement, epoch));
-}
-
-function salvagedRow(
-  record: Record,
-  at: { readonly segment: number; readonly offset: number; readonly length: number },
-  epoch: number,
-  salvage: Salvage,
-): Row | undefined {
-  const known = salvage.row(record.id);
-  if (known !== undefined) return { ...known, ...at };
-  const ended = salvage.complete && at.segment <= salvage.indexed;
-  return ended ? undefined : freshRow(record, at, epoch);
-}
-
 async function reportDamage(
   segment: number,
   scan: Scan | undefined,
+  sickness: string | undefined,
   parts: RecoveryParts,
 ): Promise<void> {
-  const problems = scan === undefined ? ["not a segment of this version"] : scan.problems;
+  const problems =
+    scan === undefined ? [sickness ?? "not a segment of this version"] : scan.problems;
   if (problems.length === 0) return;
   const subject = `segment-${segment}`;
   await quarantine({ subject, segment, reason: problems.join("; "), facts: {} }, parts);
-}
-
-function readable({ payload }: ScannedEnvelope): Record | undefined {
-  if (payload === undefined) return undefined;
-  try {
-    return decodeRecord(payload);
-  } catch {
-    return undefined;
-  }
 }

@@ -97,5 +97,6 @@ export function noticingFull(db: StateDb, onFull: () => void): StateDb {
 
 /** Whether an error of the file system or of SQLite says that there is no space left. */
 function isFull(error: unknown): boolean {
+  if (error instanceof Error && error.cause !== undefined && isFull(error.cause)) return true;
   return /^(?:ENOSPC|EDQUOT|SQLITE_FULL|SQLITE_IOERR_SHMSIZE)$/u.test(codeOf(error));
 }

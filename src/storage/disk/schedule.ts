@@ -1,4 +1,3 @@
-import type { Lease } from "../storage.ts";
 import type { Row } from "./row.ts";
 import type { StateDb } from "./state-db.ts";
 
@@ -32,13 +31,16 @@ export class ScheduleReader {
   }
 
   due(query: DueQuery): readonly Row[] {
-    const { limit, skip = () => false } = query;
+    const { limit } = query;
     const front = this.#front(query, limit + PASSED_OVER_MAX);
-    const wanted = front.filter((row) => !skip(row.domain)).slice(0, limit);
+    const wanted: Row[] = [];
+    for (const row of front) {
+      if (wanted.length === limit) return wanted;
+      if (!query.skip?.(row.domain)) wanted.push(row);
+    }
     // A front that was not cut short has everything there is.
     if (wanted.length === limit || front.length < limit + PASSED_OVER_MAX) return wanted;
-    const taken = new Set(wanted.map((row) => row.id));
-    return [...wanted, ...this.#roundOfDomains(query, limit - wanted.length, taken)];
+    return [...wanted, ...this.#roundOfDomains(query, limit - wanted.length, new Set(front))];
   }
 
   /** What was flushed and what is due by time in turn: a large flush must not make the rest wait. */
@@ -50,27 +52,35 @@ export class ScheduleReader {
     return interleave(flushed, timely).slice(0, limit);
   }
 
-  #roundOfDomains(
-    { epoch, now, skip = () => false, timelyOnly }: DueQuery,
-    limit: number,
-    taken: ReadonlySet<string>,
-  ): readonly Row[] {
+  #roundOfDomains(query: DueQuery, limit: number, front: Iterable<Row>): readonly Row[] {
+    const seen = new Set([...front].map(({ id }) => id));
     const found: Row[] = [];
     for (let left = DOMAINS_MAX; left > 0 && found.length < limit; left -= 1) {
       const domain = this.#db().domainAfter(this.#domain);
       this.#domain = domain ?? "";
       if (domain === undefined) break;
-      if (skip(domain)) continue;
       const atMost = Math.min(PER_DOMAIN_MAX, limit - found.length);
-      const rows = this.#db().dueOfDomain(domain, epoch, now, atMost);
-      found.push(...rows.filter((row) => !taken.has(row.id) && !(timelyOnly && row.epoch < epoch)));
+      found.push(...this.#ofDomain(domain, query, atMost, seen));
     }
     return found;
   }
-}
 
-export function leaseOf({ id, domain, due }: Row): Lease {
-  return { id, domain, due };
+  #ofDomain(
+    domain: string,
+    { epoch, now, skip = () => false, timelyOnly = false }: DueQuery,
+    limit: number,
+    seen: ReadonlySet<string>,
+  ): readonly Row[] {
+    if (skip(domain)) return [];
+    const found: Row[] = [];
+    const rows = this.#db().dueOfDomain(domain, { epoch, now, limit, timelyOnly });
+    for (const row of rows.filter(({ id }) => !seen.has(id))) {
+      // The first of them was asked for above.
+      if (found.length > 0 && skip(domain)) break;
+      found.push(row);
+    }
+    return found;
+  }
 }
 
 function interleave(left: readonly Row[], right: readonly Row[]): readonly Row[] {

@@ -7,7 +7,7 @@ import {
   BLOCK_HEADER_BYTES,
   encodeFileHeader,
   FILE_HEADER_BYTES,
-  type SegmentKind,
+  type FileHeader,
   writeBlockHeader,
 } from "./segment.ts";
 
@@ -17,8 +17,12 @@ export interface Entry {
   readonly envelope: Envelope;
   readonly due: number;
   /** Leased to its writer from the start. */
-  readonly leased?: boolean;
+  readonly lease?: { readonly holder: string; readonly until: number };
   readonly settles?: { readonly id: string; readonly settlement: Settlement };
+  /** The settlement is made by whoever has the lease, and ends it. */
+  readonly endsLease?: boolean;
+  /** A copy that compaction makes of this record. */
+  readonly copyOf?: { readonly segment: number; readonly offset: number };
 }
 
 /** Where an entry went inside its segment. */
@@ -40,13 +44,15 @@ export interface PlacedBody {
 export class SegmentLayout {
   readonly #chunks: Uint8Array[] = [];
   readonly #bodies = new Map<Body, PlacedBody>();
+  readonly #salt: number;
   #offset: number;
   #size = 0;
 
   /** With `start`, what comes before it is in the file already. */
-  constructor(kind: SegmentKind, number: number, start?: number) {
+  constructor(header: FileHeader, start?: number) {
+    this.#salt = header.salt;
     this.#offset = start ?? FILE_HEADER_BYTES;
-    if (start === undefined) this.#chunks.push(encodeFileHeader(kind, number));
+    if (start === undefined) this.#chunks.push(encodeFileHeader(header));
     this.#size = start === undefined ? FILE_HEADER_BYTES : 0;
   }
 
@@ -99,7 +105,8 @@ export class SegmentLayout {
 
   #block(type: "BODY" | "ENVL" | "DONE", payload: Uint8Array): number {
     const header = new Uint8Array(BLOCK_HEADER_BYTES);
-    writeBlockHeader(header, 0, type, payload.length, crc32(payload));
+    const crc = crc32(payload);
+    writeBlockHeader(header, 0, { type, length: payload.length, crc, salt: this.#salt });
     this.#chunks.push(header, payload);
     const offset = this.#offset;
     this.#offset += header.length + payload.length;

@@ -1,6 +1,8 @@
 import { Database, type Statement } from "bun:sqlite";
+import { EPOCH_FIRST, EPOCH_HELD, EPOCH_LEASED } from "../message-row.ts";
 import type { ListQuery } from "../storage.ts";
-import { EPOCH_FIRST, EPOCH_HELD, EPOCH_LEASED, type Row } from "./row.ts";
+import type { Row } from "./row.ts";
+import { storeError } from "./store-error.ts";
 
 /** Octets of SQLite's page cache: bounded, however large the queue (P8). */
 const CACHE_KIB = 16 * 1024;
@@ -22,7 +24,7 @@ const SCHEMA = `
   CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 `;
 
-const COLUMNS = `id, epoch, due, domain, segment, offset, length, size, attempts, received_at AS receivedAt, sender,
+export const COLUMNS = `id, epoch, due, domain, segment, offset, length, size, attempts, received_at AS receivedAt, sender,
   recipients AS recipientCount, state`;
 
 /** Numbers that outlive the process, each under its name in the table `meta`. */
@@ -35,14 +37,22 @@ export interface SegmentRow {
   readonly bytes: number;
 }
 
+export interface DueOfDomain {
+  readonly epoch: number;
+  readonly now: number;
+  readonly limit: number;
+  /** Leaves out the rows of older epochs. */
+  readonly timelyOnly: boolean;
+}
+
 /** queue.db: rows and nothing else. Decisions are made by those who call; every statement is prepared once. */
 export interface StateDb {
   /** Runs `work` as one transaction: all of it or, when it throws, nothing. */
   transaction(work: () => void): void;
   row(id: string): Row | undefined;
   put(row: Row): void;
-  /** Marks rows as leased. */
-  lease(ids: readonly string[]): void;
+  /** Marks rows as leased, and as due at `now` at the latest. */
+  lease(ids: readonly string[], now: number): void;
   /** What every lease that the last process left goes back to: waiting in `epoch`. */
   unleaseAll(epoch: number): void;
   delete(id: string): void;
@@ -51,7 +61,7 @@ export interface StateDb {
   /** Rows of `epoch` that are due at `now`. */
   due(epoch: number, now: number, limit: number): readonly Row[];
   /** The same two questions for one domain in one answer. */
-  dueOfDomain(domain: string, epoch: number, now: number, limit: number): readonly Row[];
+  dueOfDomain(domain: string, query: DueOfDomain): readonly Row[];
   /** The first domain after this one that has rows. */
   domainAfter(domain: string): string | undefined;
   earliestDue(epoch: number): number | undefined;
@@ -72,17 +82,21 @@ export interface StateDb {
   close(): void;
 }
 
-/** Opens or makes queue.db. Throws SQLite's error when the file is damaged; `isDamaged` tells. */
-export function openStateDb(path: string): StateDb {
+/**
+ * Opens or makes queue.db. Throws SQLite's error when the file is damaged; `isDamaged` tells. What goes wrong later is
+ * thrown as `QueueError`, and `onDamage` hears of it when it is the file itself.
+ */
+export function openStateDb(path: string, onDamage: () => void = () => undefined): StateDb {
   const db = new Database(path, { create: true, strict: true });
   try {
     prepareDatabase(db);
-    return {
+    const statements = {
       ...messageStatements(db),
       ...scheduleStatements(db),
       ...segmentStatements(db),
       ...metaStatements(db),
     };
+    return guarded(statements, onDamage);
   } catch (error) {
     db.close();
     throw error;
@@ -92,7 +106,24 @@ export function openStateDb(path: string): StateDb {
 /** Whether an error of SQLite says that the file itself is broken, so that it must be made anew from the segments. */
 export function isDamaged(error: unknown): boolean {
   const code = error instanceof Error && "code" in error ? error.code : "";
-  return typeof code === "string" && /^SQLITE_(CORRUPT|NOTADB|FORMAT)/u.test(code);
+  if (typeof code === "string" && /^SQLITE_(CORRUPT|NOTADB|FORMAT)/u.test(code)) return true;
+  return error instanceof Error && error.cause !== undefined && isDamaged(error.cause);
+}
+
+function guarded<T extends object>(statements: T, onDamage: () => void): T {
+  const guard = (run: (...given: unknown[]) => unknown) => {
+    return (...given: unknown[]): unknown => {
+      try {
+        return run(...given);
+      } catch (cause) {
+        if (isDamaged(cause)) onDamage();
+        throw storeError("the state of the queue cannot be read or written", cause);
+      }
+    };
+  };
+  return Object.fromEntries(
+    Object.entries(statements).map(([name, run]) => [name, guard(run)]),
+  ) as T;
 }
 
 function prepareDatabase(db: Database): void {
@@ -154,7 +185,9 @@ function messageStatements(db: Database) {
 }
 
 function scheduleStatements(db: Database) {
-  const lease = db.query(`UPDATE message SET epoch = ${EPOCH_LEASED} WHERE id = ?`);
+  const lease = db.query(
+    `UPDATE message SET epoch = ${EPOCH_LEASED}, due = min(due, ?2) WHERE id = ?1`,
+  );
   const unlease = db.query(`UPDATE message SET epoch = ? WHERE epoch = ${EPOCH_LEASED}`);
   const flushed = db.query(
     `SELECT ${COLUMNS} FROM message WHERE epoch < ? ORDER BY epoch, due LIMIT ?`,
@@ -176,14 +209,14 @@ function scheduleStatements(db: Database) {
   );
   const earliest = db.query("SELECT due FROM message WHERE epoch = ? ORDER BY due LIMIT 1");
   return {
-    lease(ids: readonly string[]): void {
-      for (const id of ids) lease.run(id);
+    lease(ids: readonly string[], now: number): void {
+      for (const id of ids) lease.run(id, now);
     },
     unleaseAll: (epoch: number): void => void unlease.run(epoch),
     flushed: (epoch: number, limit: number) => flushed.all(epoch, limit) as Row[],
     due: (epoch: number, now: number, limit: number) => due.all(epoch, now, limit) as Row[],
-    dueOfDomain(domain: string, epoch: number, now: number, limit: number): readonly Row[] {
-      const first = flushedOfDomain.all(domain, epoch, limit) as Row[];
+    dueOfDomain(domain: string, { epoch, now, limit, timelyOnly }: DueOfDomain): readonly Row[] {
+      const first = timelyOnly ? [] : (flushedOfDomain.all(domain, epoch, limit) as Row[]);
       if (first.length >= limit) return first;
       return [...first, ...(dueOfDomain.all(domain, epoch, now, limit - first.length) as Row[])];
     },

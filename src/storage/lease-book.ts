@@ -1,4 +1,4 @@
-/** Who holds what until when. In memory only: one process owns the spool, and its leases end with it. */
+/** Who holds what until when. In memory only: one process owns the store, and its leases end with it. */
 export class LeaseBook {
   readonly #leases = new Map<string, { readonly holder: string; readonly until: number }>();
   /** No lease ends before this. */
@@ -13,8 +13,10 @@ export class LeaseBook {
     return this.#leases.has(id);
   }
 
-  isHeld(id: string, holder: string): boolean {
-    return this.#leases.get(id)?.holder === holder;
+  /** A lease that is over counts for nothing, even when nobody has taken the message since. */
+  isHeld(id: string, holder: string, now: number): boolean {
+    const lease = this.#leases.get(id);
+    return lease?.holder === holder && now < lease.until;
   }
 
   /** Whether there was one. */
@@ -22,14 +24,14 @@ export class LeaseBook {
     return this.#leases.delete(id);
   }
 
-  /** The ids whose lease is over at `now`; costs nothing while none can be. */
+  /** The ids whose lease is over at `now`; costs nothing while none can be. They stay in the book until `end`. */
   expired(now: number): readonly string[] {
     if (now < this.#earliest) return [];
     const over: string[] = [];
     this.#earliest = Number.POSITIVE_INFINITY;
     for (const [id, { until }] of this.#leases) {
       if (until <= now) over.push(id);
-      else this.#earliest = Math.min(this.#earliest, until);
+      this.#earliest = Math.min(this.#earliest, until);
     }
     return over;
   }

@@ -1,0 +1,42 @@
+import type { BodySink, SourceBody } from "../../mail/content.ts";
+import type { Envelope } from "../../mail/envelope.ts";
+import type { BodyFiles } from "./body-file.ts";
+
+/**
+ * Streamed bodies that come from elsewhere, such as a message that was read from a store, are copied into scratch files
+ * of this spool first; the ones that `known` has are in such a file already. `discard` throws away what no message
+ * took over.
+ */
+export async function adoptBodies(
+  envelopes: readonly Envelope[],
+  known: BodyFiles,
+  openBody: () => Promise<BodySink>,
+): Promise<{ readonly envelopes: readonly Envelope[]; discard(): Promise<void> }> {
+  const strangers = new Set<SourceBody>();
+  for (const { content } of envelopes) {
+    const { body } = content;
+    if (body.kind === "source" && !known.has(body)) strangers.add(body);
+  }
+  const sinks: BodySink[] = [];
+  const discard = async (): Promise<void> => {
+    for (const sink of sinks) await sink.discard();
+  };
+  if (strangers.size === 0) return { envelopes, discard };
+  const copies = new Map<unknown, SourceBody>();
+  try {
+    for (const body of strangers) {
+      const sink = await openBody();
+      sinks.push(sink);
+      for await (const chunk of body.stream()) await sink.write(chunk);
+      copies.set(body, await sink.end());
+    }
+  } catch (error) {
+    await discard();
+    throw error;
+  }
+  const copied = envelopes.map((envelope) => {
+    const body = copies.get(envelope.content.body);
+    return body === undefined ? envelope : { ...envelope, content: { ...envelope.content, body } };
+  });
+  return { envelopes: copied, discard };
+}

@@ -1,0 +1,186 @@
+import { domainOf } from "../mail/address.ts";
+import type { Envelope, Recipient } from "../mail/envelope.ts";
+import type {
+  Lease,
+  MessageState,
+  MessageSummary,
+  RecipientChange,
+  Settlement,
+  StoredMessage,
+} from "./storage.ts";
+
+/** The small mutable state of one message, the same in every engine. */
+export interface MessageRow {
+  readonly id: string;
+  /** What the schedule sorts by first: see `EPOCH_LEASED`, `EPOCH_HELD`. */
+  readonly epoch: number;
+  readonly due: number;
+  /** Of the first pending recipient. */
+  readonly domain: string;
+  /** Octets of content. */
+  readonly size: number;
+  readonly attempts: number;
+  readonly receivedAt: number;
+  readonly sender: string;
+  readonly recipientCount: number;
+  /** What is known of the recipients, as JSON; `null` while nothing was attempted. */
+  readonly state: string | null;
+}
+
+/**
+ * The schedule is ordered by (epoch, due). A message that waits carries the epoch in which its next attempt was set; a
+ * flush starts a new epoch, and whoever waits in an older one is due at once, whatever its time. That is why a flush
+ * costs the same for ten messages and for a million.
+ */
+export const EPOCH_FIRST = 1;
+/** Being delivered, or about to be. At start such rows go back to waiting. */
+export const EPOCH_LEASED = 2 ** 40;
+/** Held by an operator: never due. */
+export const EPOCH_HELD = 2 ** 41;
+
+/** The part of a row that attempts change, decoded. */
+export interface Progress {
+  readonly delayNotified: boolean;
+  readonly recipients: readonly RecipientChange[];
+  /** The domain of every recipient, kept only when they differ. */
+  readonly domains?: readonly string[];
+}
+
+const UNTOUCHED: Progress = { delayNotified: false, recipients: [] };
+
+export function progressOf(row: MessageRow): Progress {
+  return row.state === null ? UNTOUCHED : (JSON.parse(row.state) as Progress);
+}
+
+export function stateOf(row: MessageRow): MessageState {
+  if (row.epoch === EPOCH_HELD) return "hold";
+  if (row.epoch === EPOCH_LEASED) return "active";
+  return row.attempts === 0 ? "incoming" : "deferred";
+}
+
+/**
+ * The row after a settlement, or `null` when nobody is pending any more. It waits in `epoch` when its next attempt was set
+ * or its lease ends with this; else it keeps its place, and a held message stays held. Indexes that the message does
+ * not have are ignored.
+ */
+export function settledRow<R extends MessageRow>(
+  row: R,
+  settlement: Settlement,
+  epoch: number,
+): R | null {
+  const before = progressOf(row);
+  const isOurs = ({ index }: RecipientChange): boolean =>
+    Number.isInteger(index) && index >= 0 && index < row.recipientCount;
+  const recipients = mergeChanges(before.recipients, (settlement.recipients ?? []).filter(isOurs));
+  const progress: Progress = {
+    ...before,
+    delayNotified: settlement.delayNotified ?? before.delayNotified,
+    recipients,
+  };
+  const done = doneIndexes(progress);
+  if (done.size >= row.recipientCount) return null;
+  const isTouched = progress.delayNotified || recipients.length > 0 || progress.domains;
+  return {
+    ...row,
+    domain: progress.domains?.find((_, index) => !done.has(index)) ?? row.domain,
+    epoch: isRescheduled(row, settlement) ? epoch : row.epoch,
+    due: settlement.due ?? row.due,
+    attempts: settlement.attempts ?? row.attempts,
+    state: isTouched ? JSON.stringify(progress) : null,
+  };
+}
+
+/** The row of a message that was never attempted, waiting in `epoch`. */
+export function newRow(
+  message: {
+    readonly id: string;
+    readonly envelope: Omit<Envelope, "content">;
+    readonly due: number;
+    readonly size: number;
+  },
+  epoch: number,
+): MessageRow {
+  const { receivedAt, sender, recipients } = message.envelope;
+  const domains = recipients.map(({ address }) => domainOf(address));
+  const domain = domains[0] ?? "";
+  const differ = domains.some((other) => other !== domain);
+  return {
+    id: message.id,
+    epoch,
+    due: message.due,
+    domain,
+    size: message.size,
+    attempts: 0,
+    receivedAt,
+    sender,
+    recipientCount: recipients.length,
+    state: differ ? JSON.stringify({ ...UNTOUCHED, domains }) : null,
+  };
+}
+
+/** A row under lease. What a flush made due is due for good: its old time must not come back when the lease ends. */
+export function leasedRow<R extends MessageRow>(row: R, now: number): R {
+  return { ...row, epoch: EPOCH_LEASED, due: Math.min(row.due, now) };
+}
+
+export function leaseOf({ id, domain, due }: MessageRow): Lease {
+  return { id, domain, due };
+}
+
+/** What a page of `list` shows. */
+export function summaryOf(row: MessageRow): MessageSummary {
+  const { id, sender, size, receivedAt, due, attempts, domain, recipientCount } = row;
+  const state = stateOf(row);
+  return { id, state, sender, size, receivedAt, due, attempts, domain, recipientCount };
+}
+
+/** What `get` answers, out of the envelope as it was stored. */
+export function storedMessage(row: MessageRow, envelope: Envelope): StoredMessage {
+  const progress = progressOf(row);
+  const done = doneIndexes(progress);
+  const pending = envelope.recipients.filter(({ index }) => !done.has(index));
+  return {
+    id: row.id,
+    envelope: done.size === 0 ? envelope : { ...envelope, recipients: pending },
+    attempts: row.attempts,
+    due: row.due,
+    state: stateOf(row),
+    delayNotified: progress.delayNotified,
+    recipientCount: row.recipientCount,
+    original: envelope.recipients,
+    recipients: progress.recipients,
+  };
+}
+
+/** Every recipient's index is its place in the envelope that is stored, whatever it was before. */
+export function numbered(envelope: Envelope): Envelope {
+  const isNumbered = ({ index }: Recipient, place: number): boolean => index === place;
+  if (envelope.recipients.every(isNumbered)) return envelope;
+  const recipients = envelope.recipients.map((recipient, index) => ({ ...recipient, index }));
+  return { ...envelope, recipients };
+}
+
+/** The indexes that later attempts skip. */
+function doneIndexes(progress: Progress): ReadonlySet<number> {
+  const done = progress.recipients.filter((change) => change.status !== "pending");
+  return new Set(done.map((change) => change.index));
+}
+
+function isRescheduled(row: MessageRow, settlement: Settlement): boolean {
+  if (row.epoch === EPOCH_HELD) return false;
+  return settlement.due !== undefined || row.epoch === EPOCH_LEASED;
+}
+
+/** The last word on each recipient; an end is final and no later change undoes it. */
+function mergeChanges(
+  before: readonly RecipientChange[],
+  changes: readonly RecipientChange[],
+): readonly RecipientChange[] {
+  if (changes.length === 0) return before;
+  const merged = new Map(before.map((change) => [change.index, change]));
+  for (const change of changes) {
+    const known = merged.get(change.index);
+    if (known === undefined || known.status === "pending") merged.set(change.index, change);
+  }
+  return [...merged.values()].sort((left, right) => left.index - right.index);
+}
