@@ -5,8 +5,12 @@ import type { Agenda, Lane } from "./agenda.ts";
 import type { Custody } from "./custody.ts";
 import { PAUSE_MS, type Persistence } from "./persistence.ts";
 
-/** While mail that is due cannot be had, storage is asked this often for what becomes due behind it. */
-const BLOCKED_LOOK_MS = 1000;
+/**
+ * While mail that is due cannot be had, storage cannot say what becomes due behind it, and is asked now and then: after
+ * this long at first, and twice as long each time that nothing comes of it.
+ */
+const BLOCKED_FIRST_MS = 1000;
+const BLOCKED_MAX_MS = 16_000;
 
 export interface FeedParts {
   readonly storage: Pick<QueueStorage, "lease" | "nextDue">;
@@ -39,6 +43,9 @@ export class Feed {
   #cancelTimer: (() => void) | undefined;
   /** When the timer goes off. */
   #wakeAt = Number.POSITIVE_INFINITY;
+  /** The earliest instant to come that was noted, also while what is due hides it from looks at storage. */
+  #notedAt = Number.POSITIVE_INFINITY;
+  #blockedMs = BLOCKED_FIRST_MS;
 
   constructor(parts: FeedParts) {
     this.#parts = parts;
@@ -70,8 +77,16 @@ export class Feed {
    */
   noteDue(at: number, domain: string): void {
     const now = this.#now();
-    if (at > now) this.wakeAt(at);
-    else if (this.#hasRoomFor(domain, now)) this.wakeAt(now);
+    if (at > now) {
+      this.#notedAt = Math.min(this.#notedAt, at);
+      this.wakeAt(at);
+    } else if (this.#hasRoomFor(domain, now)) this.wakeAt(now);
+  }
+
+  /** Overdue mail has been seen to, and there may be more. */
+  noteProgress(): void {
+    this.#blockedMs = BLOCKED_FIRST_MS;
+    this.wakeAt(this.#now() + this.#blockedMs);
   }
 
   /** Mail that is due waits in storage for a suspended lane's time. */
@@ -135,6 +150,7 @@ export class Feed {
     const now = this.#now();
     if (now < this.#restUntil) return this.wakeAt(this.#restUntil);
     this.#cancel();
+    if (this.#notedAt <= now) this.#notedAt = Number.POSITIVE_INFINITY;
     const limit = this.#parts.agenda.room;
     if (limit === 0) {
       this.#more = true;
@@ -158,11 +174,18 @@ export class Feed {
     const dueAt = await storage.nextDue();
     const isLeft = dueAt !== null && dueAt <= now;
     this.#more = isLeft && taken > 0;
-    if (dueAt === null) return;
-    if (!isLeft) return this.wakeAt(dueAt);
-    // Due, but not to be had. Whoever gets room for it looks again; the pause is for what becomes due behind it.
-    if (view.sawSuspended()) this.#parts.onSuspendedMail(now);
-    this.wakeAt(now + BLOCKED_LOOK_MS);
+    if (taken > 0 || !isLeft) this.#blockedMs = BLOCKED_FIRST_MS;
+    if (isLeft) this.#waitBlocked(now, view.suspendedUntil());
+    else if (dueAt !== null) this.wakeAt(dueAt);
+  }
+
+  /** Due, but not to be had. Whoever gets room for it looks again; the pause is for what becomes due behind it. */
+  #waitBlocked(now: number, suspendedUntil: number | undefined): void {
+    this.wakeAt(Math.min(now + this.#blockedMs, this.#notedAt));
+    this.#blockedMs = Math.min(2 * this.#blockedMs, BLOCKED_MAX_MS);
+    if (suspendedUntil === undefined) return;
+    this.wakeAt(suspendedUntil);
+    this.#parts.onSuspendedMail(now);
   }
 
   async #take(leases: readonly Lease[]): Promise<number> {
@@ -184,7 +207,7 @@ export class Feed {
   #viewAt(now: number) {
     const { agenda, destinationOf } = this.#parts;
     const room = new Map<string, number>();
-    let sawSuspended = false;
+    let suspendedUntil: number | undefined;
     const skip = (domain: string): boolean => {
       const destination = destinationOf(domain);
       const left = room.get(destination) ?? agenda.roomFor(destination, now);
@@ -192,10 +215,13 @@ export class Feed {
       if (left > 0) return false;
       const lane = agenda.lane(destination);
       lane.passedOver = true;
-      sawSuspended ||= limitOf(lane.throttle, now) === 0;
+      if (limitOf(lane.throttle, now) === 0) {
+        const until = lane.throttle.suspendedUntil ?? now;
+        suspendedUntil = Math.min(suspendedUntil ?? until, until);
+      }
       return true;
     };
-    return { skip, sawSuspended: () => sawSuspended };
+    return { skip, suspendedUntil: () => suspendedUntil };
   }
 
   #cancel(): void {

@@ -228,18 +228,25 @@ export class Runner {
   #deferSuspended(now: number): void {
     if (this.#isDeferring) return;
     this.#isDeferring = true;
-    const view = {
-      now,
-      flushedAt: this.#flushedAt,
-      custody: this.#custody,
-      lane: (domain: string) => this.#agenda.known(this.#destination(domain)),
-    };
-    const work = deferSuspended(this.#parts, view)
-      .catch((error: unknown) => this.#persistence.failed("lease", error))
-      .finally(() => {
+    this.#track(
+      this.#deferOverdue(now).finally(() => {
         this.#isDeferring = false;
+      }),
+    );
+  }
+
+  async #deferOverdue(now: number): Promise<void> {
+    try {
+      const count = await deferSuspended(this.#parts, {
+        now,
+        flushedAt: this.#flushedAt,
+        custody: this.#custody,
+        lane: (domain) => this.#agenda.known(this.#destination(domain)),
       });
-    this.#track(work);
+      if (count > 0) this.#feed.noteProgress();
+    } catch (error) {
+      this.#persistence.failed("lease", error);
+    }
   }
 
   #tell(id: string, error: unknown): void {

@@ -23,9 +23,9 @@ export interface SuspendedView {
 /**
  * While a destination is suspended its mail simply stays due. For a long suspension that is not enough: nobody would be told
  * of the delay, and nothing would ever expire. What is overdue is therefore deferred with the destination's last failure,
- * as Postfix does, without asking the next hop.
+ * as Postfix does, without asking the next hop. Resolves with how many messages were.
  */
-export async function deferSuspended(parts: AttemptParts, view: SuspendedView): Promise<void> {
+export async function deferSuspended(parts: AttemptParts, view: SuspendedView): Promise<number> {
   const { now, custody } = view;
   const isSuspended = (domain: string): boolean => {
     const lane = view.lane(domain);
@@ -39,6 +39,7 @@ export async function deferSuspended(parts: AttemptParts, view: SuspendedView): 
   });
   const taken = leases.filter(({ id }) => custody.take(id));
   await Promise.all(taken.map(async (lease) => await deferOne(lease, parts, view)));
+  return taken.length;
 }
 
 async function deferOne(
