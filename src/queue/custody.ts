@@ -1,6 +1,7 @@
 import type { Clock } from "../lib/world.ts";
 import type { QueueStorage } from "../storage/storage.ts";
 import type { Deadlines } from "./deadlines.ts";
+import type { Persistence } from "./persistence.ts";
 
 /** How long a lease lasts: after a crash, others take the mail over this late at the latest. */
 export const LEASE_MS = 15 * 60_000;
@@ -14,6 +15,7 @@ export interface CustodyParts {
   readonly clock: Clock;
   readonly holder: string;
   readonly deadlines: Deadlines;
+  readonly persistence: Persistence;
 }
 
 /**
@@ -64,11 +66,16 @@ export class Custody {
     this.#messages.delete(id);
   }
 
-  /** Gives leases back. Never rejects: what storage does not take back comes back by itself when the lease ends. */
+  /**
+   * Gives leases back, and resolves when storage has them. Never rejects: what storage does not take back before the end
+   * of this process comes back by itself when the lease ends.
+   */
   async giveBack(ids: readonly string[]): Promise<void> {
     for (const id of ids) this.#messages.delete(id);
     if (ids.length === 0) return;
-    await this.#parts.storage.release(ids, this.#parts.holder).catch(() => undefined);
+    const { storage, holder, persistence } = this.#parts;
+    const release = async () => await storage.release(ids, holder);
+    await persistence.untilDone("release", release).catch(() => undefined);
   }
 
   /** Looks after nothing any more. */

@@ -99,8 +99,10 @@ export function operatorControl(parts: OperatorParts): QueueControl {
     try {
       for await (const page of pagesOf(storage, selector)) {
         // Together, since storage makes durable together what comes together.
-        const changed = await Promise.all(page.map((target) => ofMany(verb, target)));
-        count += changed.filter(Boolean).length;
+        const ends = await Promise.allSettled(page.map((target) => ofMany(verb, target)));
+        count += ends.filter((end) => end.status === "fulfilled" && end.value).length;
+        const failed = ends.find((end) => end.status === "rejected");
+        if (failed) throw failed.reason;
       }
     } finally {
       emit({ kind: "operator", action: verb, subject: describe(selector), count });

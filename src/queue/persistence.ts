@@ -2,6 +2,9 @@ import type { Clock } from "../lib/world.ts";
 import type { Emit } from "../observe/events.ts";
 import { CorruptError, LostLeaseError, NotFoundError } from "../storage/storage.ts";
 
+/** What storage is asked for, and may fail at. */
+export type Work = "lease" | "read" | "settle" | "release";
+
 /** How long storage is left alone after it failed. */
 export const PAUSE_MS = 1000;
 
@@ -12,7 +15,7 @@ export const PAUSE_MS = 1000;
 export class Persistence {
   readonly #clock: Clock;
   readonly #emit: Emit;
-  #failing = false;
+  readonly #failing = new Set<Work>();
   #stopped = false;
   #pause: PromiseWithResolvers<void> | undefined;
   #cancelTimer: (() => void) | undefined;
@@ -26,7 +29,7 @@ export class Persistence {
    * Does durable work, again and again while storage fails. Rejects when repeating is of no use, the message being gone
    * or somebody else's, and after `stop` with whatever the latest try failed with. `work` must be idempotent.
    */
-  async untilDone(operation: string, work: () => Promise<void>): Promise<void> {
+  async untilDone(operation: Work, work: () => Promise<void>): Promise<void> {
     for (;;) {
       try {
         await work();
@@ -41,16 +44,15 @@ export class Persistence {
     }
   }
 
-  failed(operation: string, error: unknown): void {
-    if (this.#failing) return;
-    this.#failing = true;
+  failed(operation: Work, error: unknown): void {
+    if (this.#failing.has(operation)) return;
+    this.#failing.add(operation);
     const reason = error instanceof Error ? error.message : String(error);
     this.#emit({ kind: "storage", state: "failing", operation, reason });
   }
 
-  worked(operation: string): void {
-    if (!this.#failing) return;
-    this.#failing = false;
+  worked(operation: Work): void {
+    if (this.#failing.size === 0 || !this.#failing.delete(operation)) return;
     this.#emit({ kind: "storage", state: "recovered", operation, reason: "" });
   }
 

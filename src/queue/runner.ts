@@ -6,7 +6,7 @@ import { type Attempted, type AttemptParts, attempt } from "./attempt.ts";
 import { Custody } from "./custody.ts";
 import { Deadlines } from "./deadlines.ts";
 import { Feed } from "./feed.ts";
-import { Persistence } from "./persistence.ts";
+import { PAUSE_MS, Persistence } from "./persistence.ts";
 import { deferSuspended } from "./suspended.ts";
 
 export interface RunnerOptions extends AgendaOptions {
@@ -48,7 +48,13 @@ export class Runner {
     };
     this.#agenda = new Agenda(options);
     this.#deadlines = new Deadlines(clock, options.attemptMaxMs);
-    this.#custody = new Custody({ storage, clock, holder, deadlines: this.#deadlines });
+    this.#custody = new Custody({
+      storage,
+      clock,
+      holder,
+      deadlines: this.#deadlines,
+      persistence: this.#persistence,
+    });
     this.#feed = new Feed({
       storage,
       clock,
@@ -108,14 +114,8 @@ export class Runner {
   /** Fills the places that `reserve` kept. */
   offer(leases: readonly Lease[]): void {
     this.#agenda.unreserve(this.#destinations(leases.map(({ domain }) => domain)));
-    const ids = leases.map(({ id }) => id);
-    if (this.#draining) return void this.#custody.giveBack(ids);
-    const now = this.#now();
-    for (const { id, domain } of leases) {
-      if (!this.#custody.take(id)) continue;
-      this.#agenda.add(this.#destination(domain), { id, domain, takenAt: now }, now);
-    }
-    this.#dispatch();
+    if (this.#draining) this.#giveBack(leases.map(({ id }) => id));
+    else this.#take(leases);
   }
 
   /** Gives places back that `reserve` kept: nothing was written. Others may have been sent away for want of them. */
@@ -162,10 +162,19 @@ export class Runner {
     else abort.addEventListener("abort", onAbort, { once: true });
     await this.#feed.stop();
     const waiting = [...this.#agenda.lanes()].flatMap((lane) => this.#agenda.clear(lane));
-    await this.#custody.giveBack(waiting.map(({ id }) => id));
+    this.#giveBack(waiting.map(({ id }) => id));
     while (this.#running.size > 0) await Promise.allSettled(this.#running);
     this.#custody.stop();
     abort.removeEventListener("abort", onAbort);
+  }
+
+  #take(leases: readonly Lease[]): void {
+    const now = this.#now();
+    for (const { id, domain } of leases) {
+      if (!this.#custody.take(id)) continue;
+      this.#agenda.add(this.#destination(domain), { id, domain, takenAt: now }, now);
+    }
+    this.#dispatch();
   }
 
   #trust(lane: Lane): void {
@@ -203,10 +212,12 @@ export class Runner {
     const { destination } = lane;
     try {
       const attempted = await attempt({ ...waiting, destination }, this.#parts, this.#deadlines);
+      this.#persistence.worked("read");
       if (attempted?.evidence) this.#learn(lane, attempted.evidence);
       return attempted;
     } catch (error) {
-      if (!isGone(error)) await this.#setAside(waiting, error);
+      if (isGone(error)) this.#custody.end(waiting.id);
+      else await this.#setAside(waiting, error);
       return undefined;
     }
   }
@@ -214,15 +225,25 @@ export class Runner {
   /** What cannot be read now may be read later; it must neither stop others nor be asked for again and again (P6). */
   async #setAside({ id, domain }: Waiting, error: unknown): Promise<void> {
     const { storage, holder } = this.#parts;
-    this.#tell(id, error);
+    this.#persistence.failed("read", error);
     const due = this.#now() + UNREADABLE_RETRY_MS;
     try {
       await storage.settle(id, { due }, { holder });
       this.#feed.noteDue(due, domain);
     } catch {
-      await this.#custody.giveBack([id]);
       this.#feed.rest();
+      this.#giveBack([id]);
     }
+  }
+
+  /** The mail is due in storage then, for whoever looks. */
+  #giveBack(ids: readonly string[]): void {
+    const until = this.#now() + PAUSE_MS;
+    const look = (): void => {
+      // Nothing else tells that storage took long to have it back.
+      if (this.#now() >= until) this.#feed.look();
+    };
+    this.#track(this.#custody.giveBack(ids).then(look));
   }
 
   #deferSuspended(now: number): void {
@@ -250,7 +271,10 @@ export class Runner {
   }
 
   #tell(id: string, error: unknown): void {
-    if (!isGone(error)) this.#persistence.failed(`attempt ${id}`, error);
+    if (isGone(error)) return;
+    const reason = error instanceof Error ? error.message : String(error);
+    const text = `what was done with ${id} could not be recorded: ${reason}`;
+    this.#parts.emit({ kind: "lifecycle", what: "warning", text });
   }
 
   /** Only what concerns the destination as a whole counts against it. */
@@ -268,7 +292,7 @@ export class Runner {
   /** What waits goes back to storage, for as long as the destination is left alone. */
   #suspend(lane: Lane): void {
     const waiting = this.#agenda.clear(lane);
-    this.#track(this.#custody.giveBack(waiting.map(({ id }) => id)));
+    this.#giveBack(waiting.map(({ id }) => id));
     this.#feed.noteSuspended(lane);
   }
 

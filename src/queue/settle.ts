@@ -32,12 +32,14 @@ export function settler(parts: SettleParts): Settle {
   return async (message, settlement, notifications, as) => {
     for (const { envelope, id } of notifications) await bounceQueue?.enqueue(envelope, id);
     const bounces = bounceQueue ? [] : notifications.flatMap((each) => admit(each, parts));
-    await storage.settle(message.id, settlement, { ...as, bounces });
-    for (const bounce of bounces) {
-      tellAccepted([bounce], 0, emit);
-      noteDue(clock.now(), firstDomain(bounce.envelope));
+    try {
+      await storage.settle(message.id, settlement, { ...as, bounces });
+      for (const bounce of bounces) tellAccepted([bounce], 0, emit);
+    } finally {
+      // Also when it fails: it may have been done, and only the answer lost.
+      for (const { envelope } of bounces) noteDue(clock.now(), firstDomain(envelope));
+      if (settlement.due !== undefined) noteDue(settlement.due, firstDomain(message.envelope));
     }
-    if (settlement.due !== undefined) noteDue(settlement.due, firstDomain(message.envelope));
   };
 }
 
