@@ -6,7 +6,7 @@ import { formatReply } from "../mail/reply.ts";
 import type { Emit } from "../observe/events.ts";
 import type { Totals } from "../observe/metrics.ts";
 import { EXPOSITION_TYPE } from "../observe/registry.ts";
-import type { MessageDetail, QueueControl, Verb } from "../queue/control.ts";
+import { BusyError, type MessageDetail, type QueueControl, type Verb } from "../queue/control.ts";
 import { contentResponse } from "./content.ts";
 import { ENDPOINTS } from "./endpoints.ts";
 import { type AdminEnv, type Guard, openGuard } from "./guard.ts";
@@ -278,6 +278,10 @@ function errorResponse(error: Error, emit: Emit): Response {
   if (error instanceof ProblemError) return problemResponse(error.problem);
   if (error.name === "NotFoundError") {
     return problemResponse({ status: 404, detail: "The message has left the queue." });
+  }
+  if (error instanceof BusyError) {
+    const detail = "The message is being delivered at this moment; try again when that has ended.";
+    return problemResponse({ status: 409, detail });
   }
   emit({ kind: "lifecycle", what: "error", text: `admin: ${error.message}` });
   if (error instanceof QueueError) {

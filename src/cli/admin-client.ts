@@ -121,7 +121,8 @@ export async function refusal(response: Response): Promise<CliError> {
 }
 
 function codeFor(status: number): number {
-  return status >= 500 || status === 429 ? exit.temporary : exit.data;
+  const isTemporary = status >= 500 || status === 429 || status === 409;
+  return isTemporary ? exit.temporary : exit.data;
 }
 
 async function problemOf(response: Response) {

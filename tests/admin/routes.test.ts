@@ -2,6 +2,7 @@ import { expect, test } from "bun:test";
 import { PAGE_DEFAULT, PAGE_MAX } from "../../src/admin/query.ts";
 import { READY_TIMEOUT_MS } from "../../src/admin/ready.ts";
 import { QueueError } from "../../src/mail/queue-error.ts";
+import { BusyError } from "../../src/queue/control.ts";
 import { NotFoundError } from "../../src/storage/storage.ts";
 import { manualClock } from "../observe/manual-clock.ts";
 import { countedBody, detail, fakeApp, IDS, STATUS } from "./fake-control.ts";
@@ -338,6 +339,20 @@ test("storage that fails is 503 with its reply; our own faults say nothing", asy
   const gone = fakeApp({ control: { retry: () => Promise.reject(new NotFoundError("gone")) } });
   const raced = await gone.app.request(`/v1/messages/${ID}/retry`, { method: "POST" });
   expect(raced.status).toBe(404);
+});
+
+test("bouncing a message that is being delivered is a conflict, and no fault to report", async () => {
+  const busy = async () => {
+    throw new BusyError(`message ${ID} is being delivered`);
+  };
+  const { app, events } = fakeApp({ control: { bounce: busy } });
+  const response = await app.request(`/v1/messages/${ID}/bounce`, { method: "POST" });
+  expect(response.status).toBe(409);
+  expect(await json(response)).toMatchObject({
+    title: "Conflict",
+    detail: expect.stringContaining("being delivered at this moment; try again"),
+  });
+  expect(events).toEqual([]);
 });
 
 test("a body that cannot even be started is an error, not an empty message", async () => {

@@ -45,6 +45,7 @@ describe("the daemon's answers", () => {
       [401, 77, "admin.token"],
       [403, 77, "admin.token"],
       [400, 65, "the daemon answers 400: Title: Why"],
+      [409, 75, "the daemon answers 409: Title: Why"],
       [429, 75, "429"],
       [503, 75, "the daemon answers 503: Title: Why"],
     ] as const;
