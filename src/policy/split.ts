@@ -14,6 +14,8 @@ export const recipientSplit: Policy = (envelope) =>
  * `RecipientDomainSplit`. Letter case does not tell domains apart; addresses without a domain go together.
  */
 export const recipientDomainSplit: Policy = (envelope) => {
+  // Most messages have one recipient, and nothing to group.
+  if (envelope.recipients.length === 1) return null;
   const groups = Map.groupBy(envelope.recipients, ({ address }) => domainOf(address));
   return split(envelope, [...groups.values()]);
 };

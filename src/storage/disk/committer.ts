@@ -4,6 +4,7 @@ import type { BodyFile, BodyFiles } from "./body-file.ts";
 import type { SpoolFiles } from "./files.ts";
 import type { Layout } from "./layout.ts";
 import { BLOCK_HEADER_BYTES, encodeFileHeader, type SegmentKind, saltOf } from "./segment.ts";
+import { SegmentBuffer } from "./segment-buffer.ts";
 import { type Entry, type Place, SegmentLayout } from "./segment-writer.ts";
 import type { Spares } from "./spares.ts";
 
@@ -75,6 +76,7 @@ export class Committer {
   readonly #parts: CommitterParts;
   readonly #waiting: Job[] = [];
   #running: Promise<void> | undefined;
+  readonly #buffer = new SegmentBuffer();
   #nextNumber: number;
   #shard = "";
   #scratchNumber = 0;
@@ -158,7 +160,7 @@ export class Committer {
     const header = { kind, number, salt: streamed?.file.salt ?? saltOf(random()) };
     const place = streamed?.file.place;
     const start = place && place.offset + BLOCK_HEADER_BYTES + place.length;
-    const layout = new SegmentLayout(header, start);
+    const layout = new SegmentLayout(this.#buffer, header, start);
     if (streamed) layout.placed(streamed.body, streamed.file.place);
     const target = streamed?.file ?? this.#openScratch();
     if (!streamed) opened.push(target);

@@ -26,25 +26,25 @@ interface RecordJson {
   readonly receiver: string;
   readonly receivedAt: number;
   readonly due: number;
-  readonly dsn?: DsnRequest;
-  readonly eightBit?: true;
-  readonly smtpUtf8?: true;
+  readonly dsn: DsnRequest | undefined;
+  readonly eightBit: true | undefined;
+  readonly smtpUtf8: true | undefined;
   readonly body: readonly [offset: number, length: number];
-  readonly settles?: { readonly id: string; readonly settlement: Settlement };
+  readonly settles: { readonly id: string; readonly settlement: Settlement } | undefined;
 }
 
 interface RecipientJson {
   readonly address: string;
-  readonly notify?: readonly Notify[];
-  readonly orcpt?: string;
+  readonly notify: readonly Notify[] | undefined;
+  readonly orcpt: string | undefined;
 }
 
-const encoder = new TextEncoder();
 const decoder = new TextDecoder("utf-8", { fatal: true });
 
-/** The payload of an ENVL block: the length of the JSON, the JSON, the header prefix. */
-export function encodeRecord(record: Record): Uint8Array {
-  const { envelope } = record;
+/** The JSON of an ENVL block's payload; in front of it is its length, behind it the header prefix. */
+export function recordText(record: Omit<Record, "prefix">): string {
+  const { envelope, settles } = record;
+  const { dsn } = envelope;
   const json: RecordJson = {
     version: 1,
     id: record.id,
@@ -54,18 +54,14 @@ export function encodeRecord(record: Record): Uint8Array {
     receiver: envelope.receiver,
     receivedAt: envelope.receivedAt,
     due: record.due,
-    ...(envelope.dsn.ret || envelope.dsn.envid ? { dsn: envelope.dsn } : {}),
-    ...(envelope.eightBit ? { eightBit: true } : {}),
-    ...(envelope.smtpUtf8 ? { smtpUtf8: true } : {}),
+    // What is undefined is left out.
+    dsn: dsn.ret || dsn.envid ? dsn : undefined,
+    eightBit: envelope.eightBit || undefined,
+    smtpUtf8: envelope.smtpUtf8 || undefined,
     body: [record.bodyOffset, record.bodyLength],
-    ...(record.settles ? { settles: record.settles } : {}),
+    settles,
   };
-  const text = encoder.encode(JSON.stringify(json));
-  const payload = new Uint8Array(4 + text.length + record.prefix.length);
-  new DataView(payload.buffer).setUint32(0, text.length);
-  payload.set(text, 4);
-  payload.set(record.prefix, 4 + text.length);
-  return payload;
+  return JSON.stringify(json);
 }
 
 /** Reads a payload whose checksum held. Throws when it is not a record that this version understands. */
@@ -78,7 +74,7 @@ export function decodeRecord(payload: Uint8Array): Record {
     id: json.id,
     envelope: {
       sender: json.sender,
-      recipients: json.recipients.map((recipient, index) => ({ index, ...recipient })),
+      recipients: json.recipients.map(recipientOf),
       client: json.client,
       receiver: json.receiver,
       receivedAt: json.receivedAt,
@@ -110,9 +106,9 @@ export function envelopeOf(record: Record, body: Body): Envelope {
 }
 
 function recipientJson({ address, notify, orcpt }: Recipient): RecipientJson {
-  return {
-    address,
-    ...(notify ? { notify } : {}),
-    ...(orcpt === undefined ? {} : { orcpt }),
-  };
+  return { address, notify, orcpt };
+}
+
+function recipientOf({ address, notify, orcpt }: RecipientJson, index: number): Recipient {
+  return { index, address, ...(notify && { notify }), ...(orcpt !== undefined && { orcpt }) };
 }

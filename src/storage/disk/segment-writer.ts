@@ -1,15 +1,9 @@
-import { crc32 } from "node:zlib";
 import type { Body } from "../../mail/content.ts";
 import type { Envelope } from "../../mail/envelope.ts";
 import type { Settlement } from "../storage.ts";
-import { encodeRecord } from "./record.ts";
-import {
-  BLOCK_HEADER_BYTES,
-  encodeFileHeader,
-  FILE_HEADER_BYTES,
-  type FileHeader,
-  writeBlockHeader,
-} from "./segment.ts";
+import { recordText } from "./record.ts";
+import { encodeFileHeader, type FileHeader } from "./segment.ts";
+import type { SegmentBuffer } from "./segment-buffer.ts";
 
 /** One envelope to be stored. */
 export interface Entry {
@@ -38,27 +32,27 @@ export interface PlacedBody {
 }
 
 /**
- * Lays out the bytes of a segment. Bodies that several entries share are written once. Pure: it only makes bytes, which
- * go to the file at `start` in one piece.
+ * Lays out the bytes of a segment in a buffer, which is cleared first. Bodies that several entries share are written once.
+ * The bytes go to the file at `start` in one piece.
  */
 export class SegmentLayout {
-  readonly #chunks: Uint8Array[] = [];
   readonly #bodies = new Map<Body, PlacedBody>();
   readonly #salt: number;
-  #offset: number;
-  #size = 0;
+  readonly #buffer: SegmentBuffer;
+  readonly #start: number;
 
   /** With `start`, what comes before it is in the file already. */
-  constructor(header: FileHeader, start?: number) {
+  constructor(buffer: SegmentBuffer, header: FileHeader, start = 0) {
+    this.#buffer = buffer;
     this.#salt = header.salt;
-    this.#offset = start ?? FILE_HEADER_BYTES;
-    if (start === undefined) this.#chunks.push(encodeFileHeader(header));
-    this.#size = start === undefined ? FILE_HEADER_BYTES : 0;
+    this.#start = start;
+    buffer.clear();
+    if (start === 0) buffer.bytes(encodeFileHeader(header));
   }
 
-  /** Octets that the file will have, without the end mark. */
+  /** Octets that the file will have. */
   get end(): number {
-    return this.#offset;
+    return this.#start + this.#buffer.length;
   }
 
   /** Says where a body is that the file already has. */
@@ -67,30 +61,24 @@ export class SegmentLayout {
   }
 
   /** Adds an envelope and, unless it is there, its body. */
-  add(entry: Entry): Place {
-    const body = this.#place(entry.envelope.content.body);
-    const payload = encodeRecord({
-      id: entry.id,
-      envelope: entry.envelope,
-      due: entry.due,
-      prefix: entry.envelope.content.prefix,
-      bodyOffset: body.offset,
-      bodyLength: body.length,
-      ...(entry.settles ? { settles: entry.settles } : {}),
+  add({ id, envelope, due, settles }: Entry): Place {
+    const { body, prefix } = envelope.content;
+    const at = this.#place(body);
+    const more = settles ? { settles } : {};
+    const place = { bodyOffset: at.offset, bodyLength: at.length };
+    const text = recordText({ id, envelope, due, ...place, ...more });
+    const offset = this.end;
+    const length = this.#buffer.block("ENVL", this.#salt, () => {
+      this.#buffer.text(text);
+      this.#buffer.bytes(prefix);
     });
-    return { offset: this.#block("ENVL", payload), length: payload.length };
+    return { offset, length };
   }
 
-  /** All bytes, with the end mark. */
+  /** All bytes, with the end mark: good until the buffer is used again. */
   finish(): Uint8Array {
-    this.#block("DONE", new Uint8Array(0));
-    const bytes = new Uint8Array(this.#size);
-    let at = 0;
-    for (const chunk of this.#chunks) {
-      bytes.set(chunk, at);
-      at += chunk.length;
-    }
-    return bytes;
+    this.#buffer.block("DONE", this.#salt, () => undefined);
+    return this.#buffer.written();
   }
 
   #place(body: Body): PlacedBody {
@@ -98,19 +86,10 @@ export class SegmentLayout {
     if (known !== undefined) return known;
     if (body.kind !== "bytes")
       throw new Error("a streamed body must be in its file before its envelopes");
-    const place = { offset: this.#block("BODY", body.bytes), length: body.bytes.length };
+    const offset = this.end;
+    const length = this.#buffer.block("BODY", this.#salt, () => this.#buffer.bytes(body.bytes));
+    const place = { offset, length };
     this.#bodies.set(body, place);
     return place;
-  }
-
-  #block(type: "BODY" | "ENVL" | "DONE", payload: Uint8Array): number {
-    const header = new Uint8Array(BLOCK_HEADER_BYTES);
-    const crc = crc32(payload);
-    writeBlockHeader(header, 0, { type, length: payload.length, crc, salt: this.#salt });
-    this.#chunks.push(header, payload);
-    const offset = this.#offset;
-    this.#offset += header.length + payload.length;
-    this.#size += header.length + payload.length;
-    return offset;
   }
 }
