@@ -170,10 +170,15 @@ export class Runner {
 
   #take(leases: readonly Lease[]): void {
     const now = this.#now();
+    const suspended: string[] = [];
     for (const { id, domain } of leases) {
       if (!this.#custody.take(id)) continue;
-      this.#agenda.add(this.#destination(domain), { id, domain, takenAt: now }, now);
+      const destination = this.#destination(domain);
+      // Its place was kept before the destination was suspended. Here it would fill the one place of the next try.
+      if (this.#agenda.roomFor(destination, now) === 0) suspended.push(id);
+      else this.#agenda.add(destination, { id, domain, takenAt: now }, now);
     }
+    if (suspended.length > 0) this.#giveBack(suspended);
     this.#dispatch();
   }
 
