@@ -15,7 +15,7 @@ const PAIRS = Array.from(
 /** Writes a whole number in base32, big end first. */
 export function base32(value: number, characters: number): string {
   let text = "";
-  let rest = value;
+  let rest = Math.floor(value);
   let left = characters;
   for (; left > 1; left -= 2) {
     text = PAIRS[rest % 1024] + text;
