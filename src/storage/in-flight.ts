@@ -2,17 +2,17 @@
 export class InFlight {
   readonly #work = new Map<string, Promise<unknown>>();
 
-  has(id: string): boolean {
-    return this.#work.has(id);
+  has(...ids: readonly string[]): boolean {
+    return ids.some((id) => this.#work.has(id));
   }
 
-  /** Resolves in a turn in which nothing is under way for any of them, however what was ended. */
-  async idle(ids: readonly string[]): Promise<void> {
-    for (;;) {
-      const busy = ids.map((id) => this.#work.get(id)).find((work) => work !== undefined);
-      if (busy === undefined) return;
-      await busy.catch(() => undefined);
-    }
+  /**
+   * Resolves when something that is under way for one of them has ended, however it did. Others may have been quicker to
+   * start something else, so that who waits has to ask again: `while (work.has(id)) await work.change([id])`.
+   */
+  async change(ids: readonly string[]): Promise<void> {
+    const busy = ids.map((id) => this.#work.get(id)).find((work) => work !== undefined);
+    await busy?.catch(() => undefined);
   }
 
   /** Does `work` for ids that are idle. */

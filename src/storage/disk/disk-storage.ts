@@ -4,6 +4,7 @@ import type { BodySink } from "../../mail/content.ts";
 import type { Envelope } from "../../mail/envelope.ts";
 import { QueueError } from "../../mail/queue-error.ts";
 import type { Emit } from "../../observe/events.ts";
+import { adoptBodies } from "../adopt-bodies.ts";
 import { InFlight } from "../in-flight.ts";
 import { leaseOf, numbered, storedMessage, summaryOf } from "../message-row.ts";
 import {
@@ -19,7 +20,6 @@ import {
   type StoredMessage,
   type WriteOptions,
 } from "../storage.ts";
-import { adoptBodies } from "./adopt-bodies.ts";
 import { type BodyFiles, openBodyFile } from "./body-file.ts";
 import type { Checkpointer } from "./checkpointer.ts";
 import type { CommittedJob, Committer } from "./committer.ts";
@@ -94,7 +94,8 @@ export class DiskStorage implements QueueStorage {
     assert(ids.length === envelopes.length, "every envelope has an id");
     const adopted = await adoptBodies(envelopes, this.#parts.bodyFiles, () => this.openBody());
     try {
-      await this.#idle(this.#writing, ids);
+      this.#requireOpen();
+      while (this.#writing.has(...ids)) await this.#writing.change(ids);
       const entries = new Map<string, Entry>();
       for (const [index, envelope] of adopted.envelopes.entries()) {
         const id = ids[index] ?? "";
@@ -110,6 +111,7 @@ export class DiskStorage implements QueueStorage {
   }
 
   async openBody(): Promise<BodySink> {
+    this.#requireOpen();
     const { files, committer, bodyFiles, world } = this.#parts;
     const file = { path: committer.scratchPath(), salt: saltOf(world.random()) };
     try {
@@ -122,11 +124,11 @@ export class DiskStorage implements QueueStorage {
   async settle(id: string, settlement: Settlement, options: SettleOptions = {}): Promise<void> {
     const { holder, bounces = [] } = options;
     const bounceIds = bounces.map((bounce) => bounce.id);
-    // One wait may be long enough for the other to be in vain.
-    while (this.#settling.has(id) || bounceIds.some((each) => this.#writing.has(each))) {
-      await this.#settling.idle([id]);
-      await this.#writing.idle(bounceIds);
+    while (this.#settling.has(id) || this.#writing.has(...bounceIds)) {
+      await this.#settling.change([id]);
+      await this.#writing.change(bounceIds);
     }
+    this.#requireOpen();
     const row = this.#ledger.require(id);
     const endsLease = holder !== undefined;
     if (endsLease) this.#ledger.requireLease(id, holder);
@@ -149,7 +151,7 @@ export class DiskStorage implements QueueStorage {
   }
 
   async incrementAttempts(id: string): Promise<number> {
-    await this.#idle(this.#settling, [id]);
+    while (this.#settling.has(id)) await this.#settling.change([id]);
     const row = this.#ledger.require(id);
     const attempts = row.attempts + 1;
     this.#ledger.settle(row, { attempts }, false);
@@ -183,7 +185,7 @@ export class DiskStorage implements QueueStorage {
   }
 
   async remove(id: string): Promise<void> {
-    await this.#idle(this.#settling, [id]);
+    while (this.#settling.has(id)) await this.#settling.change([id]);
     this.#ledger.forget(id);
     // Also when it is gone already: perhaps not durably yet.
     await this.#parts.journal.durable();
@@ -211,7 +213,7 @@ export class DiskStorage implements QueueStorage {
   }
 
   async setHeld(id: string, held: boolean): Promise<boolean> {
-    await this.#idle(this.#settling, [id]);
+    while (this.#settling.has(id)) await this.#settling.change([id]);
     const changed = this.#ledger.hold(id, held);
     if (changed) await this.#parts.journal.durable();
     return changed;
@@ -288,7 +290,7 @@ export class DiskStorage implements QueueStorage {
 
   async #commit(entries: readonly Entry[]): Promise<void> {
     if (entries.length === 0) return;
-    if (this.#closing !== undefined) throw new QueueError("the store is closed");
+    this.#requireOpen();
     const ids = entries.map(({ id }) => id);
     try {
       await this.#writing.run(ids, () => this.#parts.committer.commit(entries));
@@ -297,9 +299,8 @@ export class DiskStorage implements QueueStorage {
     }
   }
 
-  /** In the same turn when nothing is under way. */
-  async #idle(work: InFlight, ids: readonly string[]): Promise<void> {
-    if (ids.some((id) => work.has(id))) await work.idle(ids);
+  #requireOpen(): void {
+    if (this.#closing !== undefined) throw new QueueError("the store is closed");
   }
 
   async #read(row: Row): Promise<Envelope> {
@@ -315,7 +316,7 @@ export class DiskStorage implements QueueStorage {
   /** P6: the damaged message leaves the queue for `corrupt/`, and everything else goes on. */
   async #moveAside(row: Row, error: DamagedError): Promise<void> {
     const { id, segment } = row;
-    await this.#idle(this.#movingAside, [id]);
+    while (this.#movingAside.has(id)) await this.#movingAside.change([id]);
     const known = this.#ledger.find(id);
     if (known === undefined) return;
     // Compaction may have moved it while it was read.

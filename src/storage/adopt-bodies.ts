@@ -1,15 +1,13 @@
-import type { BodySink, SourceBody } from "../../mail/content.ts";
-import type { Envelope } from "../../mail/envelope.ts";
-import type { BodyFiles } from "./body-file.ts";
+import type { BodySink, SourceBody } from "../mail/content.ts";
+import type { Envelope } from "../mail/envelope.ts";
 
 /**
- * Streamed bodies that come from elsewhere, such as a message that was read from a store, are copied into scratch files
- * of this spool first; the ones that `known` has are in such a file already. `discard` throws away what no message
- * took over.
+ * Streamed bodies that come from elsewhere, such as a message that was read from a store, are copied into sinks of this
+ * store first; the ones that `known` has came out of such a sink. `discard` throws away what no message took over.
  */
 export async function adoptBodies(
   envelopes: readonly Envelope[],
-  known: BodyFiles,
+  known: { has(body: SourceBody): boolean },
   openBody: () => Promise<BodySink>,
 ): Promise<{ readonly envelopes: readonly Envelope[]; discard(): Promise<void> }> {
   const strangers = new Set<SourceBody>();

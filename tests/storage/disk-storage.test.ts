@@ -1,0 +1,7 @@
+import { storageContract } from "./contract.ts";
+import { openSpool } from "./disk-fixture.ts";
+
+storageContract("disk", async (world) => {
+  const spool = await openSpool({ world });
+  return { storage: spool.storage, [Symbol.asyncDispose]: () => spool[Symbol.asyncDispose]() };
+});
