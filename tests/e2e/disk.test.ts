@@ -1,0 +1,203 @@
+import { describe, expect, test } from "bun:test";
+import { spawnSync } from "node:child_process";
+import { mkdirSync, rmSync, statfsSync } from "node:fs";
+import { join } from "node:path";
+import { type Daemon, startDaemon } from "../support/binary.ts";
+import { freePort } from "../support/free-port.ts";
+import { ledgerClient } from "../support/ledger-client.ts";
+import { ledgerReceiver } from "../support/ledger-receiver.ts";
+import { type SmtpDialog, smtpDialog } from "../support/smtp-dialog.ts";
+import { type TempDir, tempDir } from "../support/temp-dir.ts";
+import { until } from "../support/until.ts";
+import { drained, QUICK, queueOf } from "./help.ts";
+
+const MIB = 1024 * 1024;
+
+/** A small disk of our own below a directory; unmounted when it is disposed. */
+function smallDisk(dir: TempDir, sizeMib: number) {
+  const path = dir.join("disk");
+  mkdirSync(path);
+  mount("-t", "tmpfs", "-o", `size=${sizeMib}m`, "tmpfs", path);
+  return {
+    spool: join(path, "spool"),
+    /** Takes all the space that is left but for so much. */
+    fill(leaveBytes = 0) {
+      const { bavail, bsize } = statfsSync(path);
+      // Others may write meanwhile: then it is full too.
+      spawnSync("dd", [
+        ...["if=/dev/zero", `of=${join(path, "filler")}`, `bs=${bsize}`],
+        `count=${bavail - Math.ceil(leaveBytes / bsize)}`,
+      ]);
+    },
+    free: () => rmSync(join(path, "filler"), { force: true }),
+    remount: (how: "ro" | "rw") => mount("-o", `remount,${how}`, path),
+    async [Symbol.asyncDispose]() {
+      spawnSync("umount", ["-l", path]);
+    },
+  };
+}
+
+function mount(...args: readonly string[]): void {
+  const { status, stderr } = spawnSync("mount", [...args], { encoding: "utf8" });
+  if (status !== 0) throw new Error(`mount failed: ${stderr}`);
+}
+
+/** Why no disk of our own can be had here. */
+function whyNoDisk(): string | undefined {
+  if (process.getuid?.() !== 0) return "only root may mount a small disk";
+  const dir = join(tempDir("mount").path, "probe");
+  mkdirSync(dir);
+  const { status, stderr } = spawnSync("mount", ["-t", "tmpfs", "-o", "size=1m", "tmpfs", dir]);
+  if (status === 0) spawnSync("umount", [dir]);
+  return status === 0 ? undefined : `no small disk can be mounted: ${stderr}`;
+}
+
+const reason = whyNoDisk();
+if (reason !== undefined) console.warn(`skipped: full and read-only disks: ${reason}`);
+
+async function submit(dialog: SmtpDialog, to: string, bytes = 100): Promise<string> {
+  const line = `${"x".repeat(70)}\r\n`;
+  const message = `Subject: full
+
+${line.repeat(Math.ceil(bytes / 72))}`;
+  const replies = await dialog.mail("ann@example.org", [to], message);
+  return (replies.find(({ code }) => code >= 400) ?? replies.at(-1))?.raw ?? "";
+}
+
+async function open(daemon: Daemon): Promise<SmtpDialog> {
+  const dialog = await smtpDialog(daemon.smtpPort);
+  await dialog.say("EHLO client.example.org");
+  return dialog;
+}
+
+/** Tries until a message is taken again. */
+async function accepted(daemon: Daemon, to: string): Promise<void> {
+  await until("mail is accepted again", async () => {
+    await using dialog = await open(daemon);
+    return (await submit(dialog, to)).startsWith("250");
+  });
+}
+
+async function checks(daemon: Daemon) {
+  const response = await daemon.admin("/readyz");
+  const { checks: named } = (await response.json()) as { checks: Record<string, string> };
+  return { status: response.status, checks: named };
+}
+
+async function readyMetric(daemon: Daemon): Promise<string | undefined> {
+  const text = await (await daemon.admin("/metrics")).text();
+  return /^slimta_ready (\d)/mu.exec(text)?.[1];
+}
+
+describe.skipIf(reason !== undefined)("P7: the disk of the spool", () => {
+  test("is full: 452, what is queued goes out, and it resumes by itself", async () => {
+    await using dir = tempDir("disk");
+    await using disk = smallDisk(dir, 16);
+    const relayPort = await freePort();
+    await using daemon = await startDaemon({
+      spool: disk.spool,
+      args: ["--relay", `smtp://127.0.0.1:${relayPort}`, ...QUICK],
+    });
+    const client = ledgerClient();
+    await client.sendSome(daemon.smtpPort, 2, 50);
+    expect(client.acknowledged.size).toBe(50);
+    disk.fill();
+    let extra = 0;
+    {
+      await using dialog = await open(daemon);
+      // The first to meet the full disk may still fit into what the queue keeps back for itself.
+      const refused = await until("a refusal", async () => {
+        const answer = await submit(dialog, `${51 + extra}@example.net`, 64 * 1024);
+        if (!answer.startsWith("250")) return answer;
+        extra += 1;
+        return false;
+      });
+      expect(refused).toStartWith("452 4.3.1 ");
+      // A large one would go to the disk while it arrives, and must leave nothing there.
+      const large = await submit(dialog, `${51 + extra}@example.net`, 2 * MIB);
+      expect(large).toMatch(/^(?:452 4\.3\.1|250) /u);
+      if (large.startsWith("250")) extra += 1;
+    }
+    expect(extra).toBeLessThan(4);
+    await until("not ready", async () => (await checks(daemon)).status === 503);
+    expect((await daemon.admin("/livez")).status).toBe(200);
+    await using receiver = await ledgerReceiver({ port: relayPort });
+    await drained(daemon);
+    expect(receiver.count()).toBe(50 + extra);
+    disk.free();
+    await accepted(daemon, "99@example.net");
+    await until("ready", async () => (await checks(daemon)).status === 200);
+    await drained(daemon);
+    for (const number of client.acknowledged.keys()) {
+      expect(receiver.taken.get(number)).toHaveLength(1);
+    }
+    expect(receiver.count()).toBe(51 + extra);
+  }, 60_000);
+
+  test("is below its floor: 452 at MAIL, not ready, and the reason everywhere", async () => {
+    await using dir = tempDir("disk");
+    await using disk = smallDisk(dir, 16);
+    await using receiver = await ledgerReceiver();
+    await using daemon = await startDaemon({
+      spool: disk.spool,
+      args: [
+        ...["--relay", `smtp://127.0.0.1:${receiver.port}`, ...QUICK],
+        ...["--set", "spool.free_min=8MiB"],
+      ],
+    });
+    expect((await checks(daemon)).checks).toEqual({ spool: "ok", space: "ok", smtp: "ok" });
+    expect(await readyMetric(daemon)).toBe("1");
+    disk.fill(4 * MIB);
+    const low = await until("not ready", async () => {
+      const report = await checks(daemon);
+      return report.status === 503 && report;
+    });
+    expect(low.checks.space).toStartWith("4 MiB free, and 8 MiB are asked for");
+    expect(await readyMetric(daemon)).toBe("0");
+    await using dialog = await open(daemon);
+    expect((await dialog.say("MAIL FROM:<ann@example.org>")).raw).toStartWith("452 4.3.1 ");
+    expect((await queueOf(daemon)).refusal).toBe("insufficient free space in the spool");
+    expect(await (await daemon.admin("/")).text()).toContain("NOT READY");
+    disk.free();
+    await until("ready", async () => (await checks(daemon)).status === 200);
+    expect(await submit(dialog, "1@example.net")).toStartWith("250");
+    expect(await readyMetric(daemon)).toBe("1");
+    await drained(daemon);
+  }, 60_000);
+
+  test("becomes read-only: 451, nothing is lost or repeated, and it resumes by itself", async () => {
+    await using dir = tempDir("disk");
+    await using disk = smallDisk(dir, 16);
+    const relayPort = await freePort();
+    await using daemon = await startDaemon({
+      spool: disk.spool,
+      args: ["--relay", `smtp://127.0.0.1:${relayPort}`, ...QUICK],
+    });
+    const client = ledgerClient();
+    await client.sendSome(daemon.smtpPort, 2, 20);
+    // A file that is open for writing keeps the kernel from making the disk read-only: what a failing disk does is the same.
+    const remounted = await until(
+      "read-only",
+      () => {
+        try {
+          disk.remount("ro");
+          return true;
+        } catch {
+          return false;
+        }
+      },
+      1000,
+    ).catch(() => false);
+    if (!remounted) return;
+    await using dialog = await open(daemon);
+    expect(await submit(dialog, "21@example.net")).toMatch(/^45[12] /u);
+    expect((await checks(daemon)).status).toBe(503);
+    await using receiver = await ledgerReceiver({ port: relayPort });
+    disk.remount("rw");
+    await accepted(daemon, "21@example.net");
+    await drained(daemon);
+    for (let number = 1; number <= 21; number += 1) {
+      expect(receiver.taken.get(number)).toHaveLength(1);
+    }
+  }, 60_000);
+});
