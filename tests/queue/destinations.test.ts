@@ -128,6 +128,27 @@ describe("P9: destinations are isolated", () => {
     expect(kept.messages.size).toBe(10_000 + 60 + 5);
   });
 
+  test("mail for one that is down or full is not looked for as it comes", async () => {
+    const fixture = setUp({ script: DOWN });
+    const { relay, send, world, faulty, kept } = fixture;
+    relay.hangs = ({ envelope }) => envelope.recipients[0]?.address === "x@hang.test";
+    await suspend(fixture);
+    for (let count = 0; count < 50; count += 1) await send("x@hang.test");
+    const before = faulty.calls("lease");
+    for (let count = 0; count < 200; count += 1) {
+      await send("x@down.test");
+      await send("x@hang.test");
+      await world.advance(0);
+    }
+    expect(faulty.calls("lease") - before).toBeLessThanOrEqual(2);
+    // It is remembered for when there is room.
+    relay.hangs = () => false;
+    relay.script = () => "delivered";
+    relay.release();
+    await world.advance(5 * SECOND);
+    expect(kept.messages.size).toBe(5);
+  });
+
   test("fresh mail for others is not found by looking while something is down", async () => {
     const fixture = setUp({ script: DOWN });
     const { queue, world, faulty, send, relay } = fixture;

@@ -70,6 +70,20 @@ describe("P7: storage that fails and recovers", () => {
     expect(recorder.all("storage").map(({ state }) => state)).toEqual(["failing", "recovered"]);
   });
 
+  test("while storage is left alone, nothing that happens makes it be asked earlier", async () => {
+    const { faulty, world, send, control } = setUp();
+    faulty.fail("lease");
+    await send("x@one.test");
+    await control.flush();
+    await world.advance(0);
+    const before = faulty.calls("lease");
+    for (let count = 0; count < 100; count += 1) {
+      await control.flush();
+      await world.advance(5);
+    }
+    expect(faulty.calls("lease") - before).toBeLessThanOrEqual(1);
+  });
+
   test("nextDue that fails loses nothing either", async () => {
     const { faulty, queue, send, world, kept } = setUp({ start: false, script: () => "deferred" });
     faulty.fail("nextDue");

@@ -1,0 +1,42 @@
+import { expect, test } from "bun:test";
+import { Agenda, LANES_MAX } from "../../src/queue/agenda.ts";
+import { OPTIONS } from "./queue-fixture.ts";
+
+const NOW = 1000;
+const waiting = (id: string) => ({ id, domain: "one.test", takenAt: NOW });
+
+test("no more destinations are remembered than the limit; busy ones and those in trouble stay", () => {
+  const agenda = new Agenda(OPTIONS);
+  agenda.lane("trouble.test").throttle.lastFailure = "Connection refused";
+  agenda.add("busy.test", waiting("1"), NOW);
+  agenda.reserve(["reserved.test"], NOW);
+  for (let count = 0; count < 3 * LANES_MAX; count += 1) {
+    agenda.lane(`d${count}.test`);
+    if (count % 1000 === 0) expect([...agenda.lanes()].length).toBeLessThanOrEqual(LANES_MAX);
+  }
+  for (const destination of ["trouble.test", "busy.test", "reserved.test"]) {
+    expect(agenda.known(destination)?.destination).toBe(destination);
+  }
+  expect(agenda.known("d0.test")).toBeUndefined();
+});
+
+test("when all are in trouble they are forgotten too, rather than remembered without end", () => {
+  const agenda = new Agenda(OPTIONS);
+  for (let count = 0; count < 2 * LANES_MAX; count += 1) {
+    agenda.lane(`d${count}.test`).throttle.lastFailure = "Connection refused";
+  }
+  expect([...agenda.lanes()].length).toBeLessThanOrEqual(LANES_MAX);
+});
+
+test("places are reserved for all destinations named or for none", () => {
+  const agenda = new Agenda({ ...OPTIONS, waitingMax: 5, waitingPerDestinationMax: 2 });
+  expect(agenda.reserve(["a", "b", "a"], NOW)).toBe(true);
+  expect(agenda.room).toBe(2);
+  expect(agenda.reserve(["b", "a"], NOW)).toBe(false);
+  expect(agenda.room).toBe(2);
+  expect(agenda.roomFor("b", NOW)).toBe(1);
+  expect(agenda.reserve(["c", "c", "c"], NOW)).toBe(false);
+  agenda.unreserve(["a", "b", "a"]);
+  expect(agenda.room).toBe(5);
+  expect(agenda.roomFor("a", NOW)).toBe(2);
+});
