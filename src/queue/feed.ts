@@ -56,7 +56,7 @@ export class Feed {
     this.look();
   }
 
-  /** Takes nothing more. Resolves when no look at storage is under way. */
+  /** Looks no more. Resolves when no look is under way: what that one takes is in the agenda then. */
   async stop(): Promise<void> {
     this.#open = false;
     this.#cancel();
@@ -170,7 +170,7 @@ export class Feed {
     const view = this.#viewAt(now);
     const until = custody.leaseUntil();
     const leases = await storage.lease(now, limit, { holder, until, skip: view.skip });
-    const taken = await this.#take(leases);
+    const taken = this.#take(leases);
     const dueAt = await storage.nextDue();
     const isLeft = dueAt !== null && dueAt <= now;
     this.#more = isLeft && taken > 0;
@@ -188,13 +188,9 @@ export class Feed {
     this.#parts.onSuspendedMail(now);
   }
 
-  async #take(leases: readonly Lease[]): Promise<number> {
+  #take(leases: readonly Lease[]): number {
     const { agenda, custody, destinationOf } = this.#parts;
     const taken = leases.filter(({ id }) => custody.take(id));
-    if (!this.#open) {
-      await custody.giveBack(taken.map(({ id }) => id));
-      return 0;
-    }
     const takenAt = this.#now();
     for (const { id, domain } of taken) {
       agenda.add(destinationOf(domain), { id, domain, takenAt }, takenAt);

@@ -164,6 +164,19 @@ describe("P9: destinations are isolated", () => {
     expect(faulty.calls("lease") - before).toBeLessThanOrEqual(2);
   });
 
+  test("retries of others come to the instant while mail of one that is down stays due", async () => {
+    const fixture = setUp({ script: byDomain({ "down.test": "down", "busy.test": "deferred" }) });
+    const { send, world } = fixture;
+    await suspend(fixture);
+    for (let count = 0; count < 10; count += 1) await send("x@down.test");
+    await world.advance(5 * MINUTE + 1234);
+    await send("x@busy.test");
+    await world.advance(MINUTE - 1);
+    expect(callsTo(fixture, "busy.test")).toHaveLength(1);
+    await world.advance(1);
+    expect(callsTo(fixture, "busy.test")).toHaveLength(2);
+  });
+
   test("the window and the deliveries never pass their bounds (P8)", async () => {
     const limits = { deliveriesMax: 7, waitingMax: 13, waitingPerDestinationMax: 5 };
     const fixture = setUp({ options: limits });
