@@ -16,6 +16,8 @@ export const P99 = "p99 ms";
 
 export interface Setting {
   readonly messages: number;
+  /** Sent before anything is measured: what is compared is a server that has been running. */
+  readonly warmup: number;
   readonly sessions: number;
   readonly bytes: number;
   readonly parent: string;
@@ -46,6 +48,14 @@ function loadOn(contender: Contender, setting: Setting, reuse: boolean): Load {
   return { port: contender.smtpPort, messages, sessions, bytes, reuse };
 }
 
+/** Mail that is not measured; resolves when the server has come to rest. */
+async function warmUp(contender: Contender, setting: Setting, sink?: Sink): Promise<void> {
+  if (setting.warmup === 0) return;
+  await smtpSource({ ...loadOn(contender, setting, true), messages: setting.warmup });
+  await sink?.received(setting.warmup, WAIT_MS);
+  await settledCpuSeconds(contender.pid);
+}
+
 /** From the first connection until the last 250, with no deliveries. CPU is taken once the server is quiet. */
 function accept(name: string, title: string, reuse: boolean): ComparedCase {
   return {
@@ -53,11 +63,13 @@ function accept(name: string, title: string, reuse: boolean): ComparedCase {
     title,
     async run(who, setting) {
       await using contender = await startContender(who, { ...setting, nextHop: "none" });
+      await warmUp(contender, setting);
       const cpuBefore = cpuSeconds(contender.pid);
       const seconds = await smtpSource(loadOn(contender, setting, reuse));
       const cpu = (await settledCpuSeconds(contender.pid)) - cpuBefore;
       const queued = await contender.queued();
-      if (queued !== setting.messages) throw new Error(`${who} keeps ${queued} messages`);
+      if (queued !== setting.warmup + setting.messages)
+        throw new Error(`${who} keeps ${queued} messages`);
       return rates(setting.messages, seconds, cpu);
     },
   };
@@ -71,13 +83,15 @@ function relay(name: string, title: string, reuse: boolean): ComparedCase {
     async run(who, setting) {
       await using sink = await startSink();
       await using contender = await startContender(who, { ...setting, nextHop: sink.port });
+      await warmUp(contender, setting, sink);
+      const all = setting.warmup + setting.messages;
       const cpuBefore = cpuSeconds(contender.pid);
       const startedAt = performance.now();
       const sent = smtpSource(loadOn(contender, setting, reuse));
-      await Promise.all([sent, sink.received(setting.messages, WAIT_MS)]);
+      await Promise.all([sent, sink.received(all, WAIT_MS)]);
       const seconds = (performance.now() - startedAt) / 1000;
       const cpu = (await settledCpuSeconds(contender.pid)) - cpuBefore;
-      await deliveredOnce(sink, contender, setting.messages);
+      await deliveredOnce(sink, contender, all);
       return rates(setting.messages, seconds, cpu);
     },
   };
@@ -101,8 +115,9 @@ function latency(name: string, title: string, relaying: boolean): ComparedCase {
       await using sink = relaying ? await startSink() : undefined;
       const nextHop = sink?.port ?? "none";
       await using contender = await startContender(who, { ...setting, nextHop });
+      await warmUp(contender, setting, sink);
       const latencies = await finalDotLatencies(loadOn(contender, setting, true));
-      await sink?.received(setting.messages, WAIT_MS);
+      await sink?.received(setting.warmup + setting.messages, WAIT_MS);
       return { [P50]: quantile(latencies, 0.5), [P99]: quantile(latencies, 0.99) };
     },
   };
