@@ -16,6 +16,8 @@ export interface CustodyParts {
   readonly holder: string;
   readonly deadlines: Deadlines;
   readonly persistence: Persistence;
+  /** A message that was leased once more while it was here is due in storage again. */
+  readonly onReturned: () => void;
 }
 
 /**
@@ -27,6 +29,8 @@ export class Custody {
   readonly #parts: CustodyParts;
   /** By id; true once the relay has it. */
   readonly #messages = new Map<string, boolean>();
+  /** Leased once more while they were here. */
+  readonly #twice = new Set<string>();
   #cancelTick: (() => void) | undefined;
   #ticks = 0;
 
@@ -39,9 +43,15 @@ export class Custody {
     return this.#parts.clock.now() + LEASE_MS;
   }
 
-  /** False when it is here already: a lease that was lost and came back is still the same message. */
+  /**
+   * False when it is here already: a lease that was lost and came back, or one that a flush made possible while the
+   * settlement was on its way to the disk. Such a lease is given back when the message ends here.
+   */
   take(id: string): boolean {
-    if (this.#messages.has(id)) return false;
+    if (this.#messages.has(id)) {
+      this.#twice.add(id);
+      return false;
+    }
     this.#messages.set(id, false);
     this.#cancelTick ??= this.#parts.clock.after(TICK_MS, this.#tick);
     return true;
@@ -64,6 +74,7 @@ export class Custody {
   /** The message is settled or gone. */
   end(id: string): void {
     this.#messages.delete(id);
+    if (this.#twice.has(id)) void this.giveBack([id]).then(this.#parts.onReturned);
   }
 
   /**
@@ -71,7 +82,10 @@ export class Custody {
    * of this process comes back by itself when the lease ends.
    */
   async giveBack(ids: readonly string[]): Promise<void> {
-    for (const id of ids) this.#messages.delete(id);
+    for (const id of ids) {
+      this.#messages.delete(id);
+      this.#twice.delete(id);
+    }
     if (ids.length === 0) return;
     const { storage, holder, persistence } = this.#parts;
     const release = async () => await storage.release(ids, holder);

@@ -31,8 +31,6 @@ export class Runner {
   readonly #persistence: Persistence;
   readonly #feed: Feed;
   readonly #running = new Set<Promise<void>>();
-  /** Leased once more while they were still in custody. */
-  readonly #again = new Set<string>();
   #settling = 0;
   #started = false;
   #draining = false;
@@ -56,6 +54,7 @@ export class Runner {
       holder,
       deadlines: this.#deadlines,
       persistence: this.#persistence,
+      onReturned: () => this.#feed.look(),
     });
     this.#feed = new Feed({
       storage,
@@ -174,10 +173,7 @@ export class Runner {
     const now = this.#now();
     const suspended: string[] = [];
     for (const { id, domain } of leases) {
-      if (!this.#custody.take(id)) {
-        this.#again.add(id);
-        continue;
-      }
+      if (!this.#custody.take(id)) continue;
       const destination = this.#destination(domain);
       // Its place was kept before the destination was suspended. Here it would fill the one place of the next try.
       if (this.#agenda.roomFor(destination, now) === 0) suspended.push(id);
@@ -214,7 +210,6 @@ export class Runner {
     this.#dispatch();
     await attempted?.settled.catch((error: unknown) => this.#tell(waiting.id, error));
     this.#custody.end(waiting.id);
-    if (this.#again.delete(waiting.id)) this.#leaseAnew(waiting.id);
     this.#settling -= 1;
     if (this.#settling === SETTLING_MAX - 1) this.#dispatch();
   }
@@ -255,11 +250,6 @@ export class Runner {
       if (this.#now() >= until) this.#feed.look();
     };
     this.#track(this.#custody.giveBack(ids).then(look));
-  }
-
-  /** A flush made it due while its settlement was on the way to the disk: nobody else would give that lease back. */
-  #leaseAnew(id: string): void {
-    this.#track(this.#custody.giveBack([id]).then(() => this.#feed.look()));
   }
 
   #deferSuspended(now: number): void {
