@@ -20,8 +20,8 @@ export interface FeedParts {
   readonly custody: Custody;
   readonly persistence: Persistence;
   readonly destinationOf: (domain: string) => string;
-  /** The agenda has got something to start. */
-  readonly onTaken: () => void;
+  /** Puts what was leased on the agenda; returns how many messages that are. */
+  readonly take: (leases: readonly Lease[]) => number;
   /** Mail that is due was passed over at `now` since its destination is suspended. */
   readonly onSuspendedMail: (now: number) => void;
 }
@@ -170,7 +170,7 @@ export class Feed {
     const view = this.#viewAt(now);
     const until = custody.leaseUntil();
     const leases = await storage.lease(now, limit, { holder, until, skip: view.skip });
-    const taken = this.#take(leases);
+    const taken = this.#parts.take(leases);
     const dueAt = await storage.nextDue();
     const isLeft = dueAt !== null && dueAt <= now;
     this.#more = isLeft && taken > 0;
@@ -186,17 +186,6 @@ export class Feed {
     if (suspendedUntil === undefined) return;
     this.wakeAt(suspendedUntil);
     this.#parts.onSuspendedMail(now);
-  }
-
-  #take(leases: readonly Lease[]): number {
-    const { agenda, custody, destinationOf } = this.#parts;
-    const taken = leases.filter(({ id }) => custody.take(id));
-    const takenAt = this.#now();
-    for (const { id, domain } of taken) {
-      agenda.add(destinationOf(domain), { id, domain, takenAt }, takenAt);
-    }
-    if (taken.length > 0) this.#parts.onTaken();
-    return taken.length;
   }
 
   /** One look's idea of who has how much room, and of who was passed over. */

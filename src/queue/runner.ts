@@ -64,7 +64,7 @@ export class Runner {
       custody: this.#custody,
       persistence: this.#persistence,
       destinationOf: (domain) => this.#destination(domain),
-      onTaken: () => this.#dispatch(),
+      take: (leases) => this.#take(leases),
       onSuspendedMail: (now) => this.#deferSuspended(now),
     });
     this.#flushedAt = clock.now();
@@ -169,18 +169,24 @@ export class Runner {
     abort.removeEventListener("abort", onAbort);
   }
 
-  #take(leases: readonly Lease[]): void {
+  /** Puts leased messages on the agenda, and returns how many. */
+  #take(leases: readonly Lease[]): number {
     const now = this.#now();
-    const suspended: string[] = [];
+    const returned: string[] = [];
+    let taken = 0;
     for (const { id, domain } of leases) {
       if (!this.#custody.take(id)) continue;
       const destination = this.#destination(domain);
-      // Its place was kept before the destination was suspended. Here it would fill the one place of the next try.
-      if (this.#agenda.roomFor(destination, now) === 0) suspended.push(id);
-      else this.#agenda.add(destination, { id, domain, takenAt: now }, now);
+      // Suspended since it was leased or its place was kept: here it would fill the one place of the next try.
+      if (this.#agenda.roomFor(destination, now) === 0) returned.push(id);
+      else {
+        this.#agenda.add(destination, { id, domain, takenAt: now }, now);
+        taken += 1;
+      }
     }
-    if (suspended.length > 0) this.#giveBack(suspended);
+    this.#giveBack(returned);
     this.#dispatch();
+    return taken;
   }
 
   #trust(lane: Lane): void {
@@ -244,6 +250,7 @@ export class Runner {
 
   /** The mail is due in storage then, for whoever looks. */
   #giveBack(ids: readonly string[]): void {
+    if (ids.length === 0) return;
     const until = this.#now() + PAUSE_MS;
     const look = (): void => {
       // Nothing else tells that storage took long to have it back.

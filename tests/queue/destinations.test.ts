@@ -71,6 +71,39 @@ describe("a destination that fails", () => {
     expect(kept.messages.size).toBe(0);
   });
 
+  test("mail whose place was kept before the suspension does not take the place of the probe", async () => {
+    const fixture = setUp({ script: DOWN });
+    const { faulty, queue, relay, world, kept } = fixture;
+    await world.settle();
+    const release = faulty.stallAfter("write");
+    const late = queue.enqueue(mail("late@down.test", { receivedAt: world.clock.now() }));
+    await world.settle();
+    // What comes after it finds no stall any more, and overtakes it.
+    faulty.stallAfter("write")();
+    await suspend(fixture);
+    release();
+    await late;
+    await world.advance(MINUTE);
+    relay.script = () => "delivered";
+    await world.advance(HOUR);
+    expect(kept.messages.size).toBe(0);
+  });
+
+  test("mail that was leased before the suspension does not take it either", async () => {
+    const fixture = setUp({ script: DOWN });
+    const { faulty, queue, relay, world, kept } = fixture;
+    await world.settle();
+    const release = faulty.stallAfter("lease");
+    await queue.enqueue(mail("late@down.test"), "0123456789ABCDEF");
+    await world.advance(0);
+    await suspend(fixture);
+    release();
+    await world.advance(MINUTE);
+    relay.script = () => "delivered";
+    await world.advance(HOUR);
+    expect(kept.messages.size).toBe(0);
+  });
+
   test("what it says of a message or recipient does not count against it", async () => {
     for (const says of ["deferred", "rejected"] as const) {
       const fixture = setUp({ script: () => says });
@@ -302,6 +335,21 @@ describe("flush", () => {
     expect(relay.calls).toHaveLength(2);
     await world.advance(1);
     expect(relay.calls).toHaveLength(3);
+  });
+
+  test("finds what is being settled at that moment too", async () => {
+    const { control, send, world, relay, faulty, kept } = setUp({ script: () => "deferred" });
+    const release = faulty.stallAfter("settle");
+    const id = await send("x@one.test", { sender: "" });
+    // In storage it is settled and due in a minute; here that is not known yet.
+    await control.flush();
+    await world.advance(0);
+    expect(kept.messages.get(id)?.lease).toBeDefined();
+    release();
+    await world.settle();
+    await world.advance(0);
+    expect(relay.calls).toHaveLength(2);
+    expect(kept.messages.get(id)?.lease).toBeUndefined();
   });
 
   test("trusts suspended destinations again", async () => {

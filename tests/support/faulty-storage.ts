@@ -14,6 +14,8 @@ export interface FaultyStorage {
   heal(operation: Operation): void;
   /** From now on an operation does not begin before the returned function is called. */
   stall(operation: Operation): () => void;
+  /** From now on an operation is done at once, and its answer comes when the returned function is called. */
+  stallAfter(operation: Operation): () => void;
 }
 
 interface Fault {
@@ -26,13 +28,16 @@ export function faultyStorage(inner: QueueStorage): FaultyStorage {
   const counts = new Map<Operation, number>();
   const faults = new Map<Operation, Fault>();
   const stalls = new Map<Operation, Promise<void>>();
+  const stallsAfter = new Map<Operation, Promise<void>>();
 
   async function call(operation: Operation, run: () => unknown, first: unknown): Promise<unknown> {
     await stalls.get(operation);
     const fault = faults.get(operation);
     if (fault?.isAfter) await run();
     if (fault?.when(first)) throw fault.error;
-    return await run();
+    const answer = await run();
+    await stallsAfter.get(operation);
+    return answer;
   }
 
   const passed = new Set<PropertyKey>(["load", "wait", "refusal"]);
@@ -57,13 +62,16 @@ export function faultyStorage(inner: QueueStorage): FaultyStorage {
       faults.set(operation, { error, when: () => true, isAfter: true });
     },
     heal: (operation) => void faults.delete(operation),
-    stall(operation) {
-      const { promise, resolve } = Promise.withResolvers<void>();
-      stalls.set(operation, promise);
-      return () => {
-        stalls.delete(operation);
-        resolve();
-      };
-    },
+    stall: (operation) => stallIn(stalls, operation),
+    stallAfter: (operation) => stallIn(stallsAfter, operation),
+  };
+}
+
+function stallIn(stalls: Map<Operation, Promise<void>>, operation: Operation): () => void {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  stalls.set(operation, promise);
+  return () => {
+    stalls.delete(operation);
+    resolve();
   };
 }
