@@ -12,7 +12,12 @@ import { stepsBackoff } from "../../src/schedule/backoff.ts";
 import { FakeStorage } from "../support/fake-storage.ts";
 import { type FaultyStorage, faultyStorage } from "../support/faulty-storage.ts";
 import { openRecorder, type Recorder } from "../support/recorder.ts";
-import { type Script, type ScriptedRelay, scriptedRelay } from "../support/scripted-relay.ts";
+import {
+  byDomain,
+  type Script,
+  type ScriptedRelay,
+  scriptedRelay,
+} from "../support/scripted-relay.ts";
 import { SIM_START, type SimWorld, simWorld } from "../support/sim-world.ts";
 
 export const SECOND = 1000;
@@ -139,3 +144,16 @@ export function textOf({ content }: Envelope): string {
   const bytes = body.kind === "bytes" ? body.bytes : body.head;
   return new TextDecoder().decode(prefix) + new TextDecoder().decode(bytes);
 }
+
+/** A script in which `down.test` cannot be reached. */
+export const DOWN = byDomain({ "down.test": "down" });
+
+/** Sends mail that fails, until `down.test` is left alone for five seconds. */
+export async function suspend({ send, recorder }: Fixture): Promise<void> {
+  for (let count = 0; count < OPTIONS.throttle.cohort; count += 1) await send("x@down.test");
+  if (recorder.all("destination").length === 0) throw new Error("not suspended");
+}
+
+/** The deliveries to one domain so far. */
+export const callsTo = ({ relay }: Fixture, domain: string) =>
+  relay.calls.filter(({ addresses }) => addresses[0]?.endsWith(`@${domain}`));
