@@ -45,6 +45,18 @@ describe("P10: a clean stop", () => {
     expect(recorder.all("destination")).toEqual([]);
   });
 
+  test("a message that was just being read at the abort is broken off too", async () => {
+    const { relay, queue, world, kept, faulty } = setUp();
+    relay.hangs = () => true;
+    const release = faulty.stall("get");
+    await queue.enqueue(mail("x@one.test"));
+    await world.settle();
+    const drained = queue.drain(AbortSignal.abort());
+    release();
+    await drained;
+    expect([...kept.messages.values()]).toMatchObject([{ attempts: 0, lease: undefined }]);
+  });
+
   test("an abort that came before the drain counts too", async () => {
     const { relay, send, queue, kept } = setUp();
     relay.hangs = () => true;
