@@ -1,11 +1,11 @@
 import { existsSync, readFileSync } from "node:fs";
 import { homedir, hostname } from "node:os";
 import manifest from "../package.json" with { type: "json" };
+import { fsck } from "./app/fsck.ts";
 import { type ServeFacts, serve } from "./app/serve.ts";
-import { BrokenPipe, CliError } from "./cli/cli-error.ts";
+import { BrokenPipe } from "./cli/cli-error.ts";
 import type { CliParts, Writer } from "./cli/parts.ts";
 import { runCli } from "./cli/run.ts";
-import { exit } from "./lib/sysexits.ts";
 import { realWorld } from "./lib/world.ts";
 
 declare const BUILD_VERSION: string;
@@ -38,10 +38,6 @@ const parts: CliParts = {
 };
 
 process.exitCode = await runCli(process.argv.slice(2), parts);
-
-async function fsck(): Promise<number> {
-  throw new CliError("this build has no fsck", { code: exit.unavailable });
-}
 
 /** Somebody who started `serve` in a terminal is told what to try next; logs that are read by programs are left alone. */
 function watched(format: "text" | "json"): Pick<ServeFacts, "show"> {

@@ -25,12 +25,12 @@ export type BodyFiles = WeakMap<SourceBody, BodyFile>;
  * Opens a scratch file for a body. The block's header is filled in at the end, when length and checksum are known; until
  * the file is renamed it is garbage that the next start sweeps.
  */
-export function openBodyFile(
+export async function openBodyFile(
   files: SpoolFiles,
   { path, salt }: Pick<BodyFile, "path" | "salt">,
   known: BodyFiles,
-): BodySink {
-  const fd = createBodyFile(files, path);
+): Promise<BodySink> {
+  const fd = await createBodyFile(files, path);
   const head: Uint8Array[] = [];
   let headBytes = 0;
   let size = 0;
@@ -75,14 +75,14 @@ export function openBodyFile(
 }
 
 /** Leaves nothing behind when the disk does not even take the empty header. */
-function createBodyFile(files: SpoolFiles, path: string): number {
+async function createBodyFile(files: SpoolFiles, path: string): Promise<number> {
   const fd = files.create(path);
   try {
     files.append(fd, new Uint8Array(BYTES_OFFSET));
     return fd;
   } catch (error) {
     files.close(fd);
-    files.unlink(path).catch(() => undefined);
+    await files.unlink(path).catch(() => undefined);
     throw error;
   }
 }

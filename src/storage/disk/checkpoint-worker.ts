@@ -23,20 +23,22 @@ function database(path: string): Database {
   return db;
 }
 
-function checkpoint(path: string): void {
+/** Returns whether everything is folded in. */
+function checkpoint(path: string): boolean {
   const statement = database(path).query("PRAGMA wal_checkpoint(PASSIVE)");
   for (let round = 0; round < ROUNDS_MAX; round += 1) {
     const { log, checkpointed } = statement.get() as { log: number; checkpointed: number };
     // Once everything is folded in, the next transaction starts the file over.
-    if (log === checkpointed) return;
+    if (log === checkpointed) return true;
   }
+  return false;
 }
 
 /** An empty path closes the database. */
 self.onmessage = (event: MessageEvent<string>) => {
   try {
     if (event.data === "") open?.db.close();
-    else checkpoint(event.data);
+    else if (!checkpoint(event.data)) return self.postMessage("more is written than is folded in");
     self.postMessage("");
   } catch (error) {
     self.postMessage(error instanceof Error ? error.message : String(error));

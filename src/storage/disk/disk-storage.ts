@@ -115,7 +115,7 @@ export class DiskStorage implements QueueStorage {
     const { files, committer, bodyFiles, world } = this.#parts;
     const file = { path: committer.scratchPath(), salt: saltOf(world.random()) };
     try {
-      return openBodyFile(files, file, bodyFiles);
+      return await openBodyFile(files, file, bodyFiles);
     } catch (cause) {
       throw storeError("cannot open a scratch file", cause);
     }

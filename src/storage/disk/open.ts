@@ -95,7 +95,7 @@ async function openOver(
   const epoch = db.meta("epoch");
   db.transaction(() => db.unleaseAll(epoch));
   const trouble: Trouble = { reason: undefined };
-  const checkpointer = new Checkpointer(files, layout.database);
+  const checkpointer = new Checkpointer(files, layout);
   const reader = new SegmentReader(files, layout, ({ id }, error) => storage.onDamage(id, error));
   const journal = openJournal({ ...base, db, trouble, checkpointer, reader, spares });
   const newest = await indexUnknown({ ...base, db, journal, epoch }, salvage);

@@ -1,4 +1,5 @@
 import { Database } from "bun:sqlite";
+import * as fs from "node:fs";
 import { EPOCH_FIRST, EPOCH_HELD } from "../message-row.ts";
 import type { Row } from "./row.ts";
 import { COLUMNS } from "./state-db.ts";
@@ -31,7 +32,8 @@ export const nothingSaved: Salvage = {
  * be read, and from the last on back to there.
  */
 export function salvageFrom(damaged: string, scratch: string): Salvage {
-  const saved = new Database(`${scratch}/salvage`, { create: true });
+  const path = `${scratch}/salvage`;
+  const saved = new Database(path, { create: true });
   saved.run("PRAGMA journal_mode = OFF");
   saved.run("PRAGMA synchronous = OFF");
   saved.run("CREATE TABLE saved (id TEXT PRIMARY KEY, row TEXT, seen INTEGER) WITHOUT ROWID");
@@ -51,7 +53,10 @@ export function salvageFrom(damaged: string, scratch: string): Salvage {
     *missing() {
       for (const { row } of unseen.iterate() as Iterable<{ row: string }>) yield JSON.parse(row);
     },
-    close: () => saved.close(),
+    close() {
+      saved.close();
+      fs.rmSync(path, { force: true });
+    },
   };
 }
 

@@ -117,6 +117,7 @@ export interface Scan {
   readonly kind: SegmentKind;
   /** The number that the file was written under; `undefined` when its header is damaged. */
   readonly number: number | undefined;
+  readonly salt: number;
   readonly envelopes: readonly ScannedEnvelope[];
   /** What is wrong with the file as a whole; empty when it is intact. */
   readonly problems: readonly string[];
@@ -129,6 +130,8 @@ export interface Source {
   readonly size: number;
   read(offset: number, length: number): Promise<Uint8Array>;
 }
+
+export const HEADER_DAMAGED = "its file header is damaged";
 
 /** How far a scan reads ahead when it looks for the next intact header behind a damaged one. */
 const RESYNC_BYTES = 1024 * 1024;
@@ -148,7 +151,7 @@ export async function scanSegment(
   const first = await nextBlock(source, FILE_HEADER_BYTES, header?.salt);
   const salt = header?.salt ?? first?.salt;
   if (salt === undefined) return undefined;
-  const scan = emptyScan(header);
+  const scan = emptyScan(header, salt);
   let offset = FILE_HEADER_BYTES;
   for (let block = first; block !== undefined; block = await nextBlock(source, offset, salt)) {
     if (block.offset > offset) scan.problems.push(`damaged at offset ${offset}`);
@@ -164,11 +167,12 @@ export async function scanSegment(
   return scan;
 }
 
-function emptyScan(header: FileHeader | undefined) {
+function emptyScan(header: FileHeader | undefined, salt: number) {
   const envelopes: ScannedEnvelope[] = [];
-  const problems: string[] = header === undefined ? ["its file header is damaged"] : [];
+  const problems: string[] = header === undefined ? [HEADER_DAMAGED] : [];
   const kind: SegmentKind = header?.kind ?? "accepted";
-  return { kind, number: header?.number, envelopes, problems, damagedBodies: new Set<number>() };
+  const damagedBodies = new Set<number>();
+  return { kind, number: header?.number, salt, envelopes, problems, damagedBodies };
 }
 
 /** A block's payload, or `undefined` when its checksum does not hold. */

@@ -1,4 +1,5 @@
 import { Database, type Statement } from "bun:sqlite";
+import * as fs from "node:fs";
 import { EPOCH_FIRST, EPOCH_HELD, EPOCH_LEASED } from "../message-row.ts";
 import type { ListQuery } from "../storage.ts";
 import type { Row } from "./row.ts";
@@ -87,6 +88,8 @@ export interface StateDb {
  * thrown as `QueueError`, and `onDamage` hears of it when it is the file itself.
  */
 export function openStateDb(path: string, onDamage: () => void = () => undefined): StateDb {
+  // SQLite would let others read it; its own files beside this one get the same mode.
+  fs.closeSync(fs.openSync(path, "a", 0o600));
   const db = new Database(path, { create: true, strict: true });
   try {
     prepareDatabase(db);

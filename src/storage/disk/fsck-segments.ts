@@ -1,0 +1,109 @@
+import type { Check } from "./fsck-check.ts";
+import { quarantineDamage } from "./fsck-quarantine.ts";
+import { segmentNumber, shardStart } from "./layout.ts";
+import { readRecord } from "./record.ts";
+import {
+  encodeFileHeader,
+  HEADER_DAMAGED,
+  type Scan,
+  type ScannedEnvelope,
+  scanSegment,
+} from "./segment.ts";
+import type { StateDb } from "./state-db.ts";
+
+/** Compares every checksum of every segment on disk with its bytes; returns how many segments that were. */
+export async function checkSegments(check: Check, db: StateDb | undefined): Promise<number> {
+  const { files, layout } = check;
+  let count = 0;
+  for (const shard of files.list(layout.content)) {
+    if (shardStart(shard) === undefined) {
+      check.leftover(`${layout.content}/${shard} is not the spool's`);
+      continue;
+    }
+    for (const name of files.list(`${layout.content}/${shard}`)) {
+      const number = segmentNumber(name);
+      if (number === undefined) check.leftover(`${layout.content}/${shard}/${name} is no segment`);
+      else await checkSegment(number, check, db);
+      count += 1;
+    }
+  }
+  return count;
+}
+
+async function checkSegment(number: number, check: Check, db: StateDb | undefined): Promise<void> {
+  const path = check.layout.segment(number);
+  const standing = db ? standingOf(number, db) : "there is no database that knows it";
+  if (db && standing !== undefined) check.leftover(`${path}: ${standing}`);
+  if (standing === ORPHAN) return;
+  const scan = await scanFile(path, check);
+  // Each message that suffers is found by its row; what else is damaged nobody needs.
+  const tell = standing === undefined ? check.leftover : check.damage;
+  if (scan === undefined) {
+    tell(`${path}: it is no segment of this version`);
+    return;
+  }
+  if (scan.number === undefined) await mendHeader(number, scan, check);
+  for (const problem of scan.problems) {
+    if (problem !== HEADER_DAMAGED) tell(`${path}: ${problem}`);
+  }
+  for (const envelope of scan.envelopes) checkEnvelope(envelope, scan, number, { check, db, tell });
+}
+
+/** The name says the number, the blocks say the salt, and what is not known to be a copy counts as accepted. */
+async function mendHeader(
+  number: number,
+  { kind, salt }: Scan,
+  { layout, files, repair, damage }: Check,
+): Promise<void> {
+  const path = layout.segment(number);
+  damage(`${path}: ${HEADER_DAMAGED}`);
+  if (!repair) return;
+  const fd = files.openForReuse(path);
+  try {
+    files.writeAt(fd, encodeFileHeader({ kind, number, salt }), 0);
+    await files.syncData(fd);
+  } finally {
+    files.close(fd);
+  }
+}
+
+const ORPHAN = "no message needs it";
+
+function standingOf(number: number, db: StateDb): string | undefined {
+  if (number > db.meta("indexed")) return "the database does not know it";
+  return db.segment(number) === undefined ? ORPHAN : undefined;
+}
+
+function checkEnvelope(
+  { block, payload }: ScannedEnvelope,
+  { damagedBodies }: Scan,
+  number: number,
+  to: {
+    readonly check: Check;
+    readonly db: StateDb | undefined;
+    readonly tell: (text: string) => void;
+  },
+): void {
+  const { check, db, tell } = to;
+  const path = check.layout.segment(number);
+  const record = payload && readRecord(payload);
+  if (record === undefined) {
+    tell(`${path}: the envelope at offset ${block.offset} is damaged`);
+    return;
+  }
+  const row = db?.row(record.id);
+  const isNeeded = db === undefined || row?.segment === number;
+  if (!damagedBodies.has(record.bodyOffset) || !isNeeded) return;
+  check.damage(`${path}: the body of message ${record.id} is damaged`);
+  if (check.repair && db && row) quarantineDamage(row, "its body fails its checksum", check, db);
+}
+
+async function scanFile(path: string, { files }: Check) {
+  const fd = files.openForRead(path);
+  try {
+    const read = (offset: number, length: number) => files.readAt(fd, length, offset);
+    return await scanSegment({ size: files.size(fd), read }, { bodies: true });
+  } finally {
+    files.close(fd);
+  }
+}
