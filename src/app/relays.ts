@@ -25,7 +25,17 @@ export function relayOf(config: Config, world: World): Relay | undefined {
     case "smarthost": {
       const hosts = relay.to.hosts.map((host) => smarthostOf(host, relay));
       const options = { ...courierOptions(config, relay.idleSmarthost), hosts, tls: relay.tls };
-      return openSmarthostRelay(options, world);
+      // The system knows more than DNS: it is asked unless somebody names servers.
+      if (relay.dnsServers.length === 0) return openSmarthostRelay(options, world);
+      const resolver = resolverOf(config, world);
+      const opened = openSmarthostRelay(options, world, resolver);
+      return {
+        ...opened,
+        async close() {
+          resolver.close();
+          await opened.close();
+        },
+      };
     }
     case "mx": {
       const options = {
@@ -97,6 +107,7 @@ function courierOptions({ relay }: Config, idleMs: number): CourierOptions {
     ownName: relay.ehlo,
     timeouts: {
       connectMs: timeout.connect,
+      greetingMs: timeout.greeting,
       commandMs: timeout.command,
       dataMs: timeout.data,
       dataBlockMs: timeout.block,
@@ -107,6 +118,7 @@ function courierOptions({ relay }: Config, idleMs: number): CourierOptions {
     // Somebody who asks for no encryption and gives a password means it.
     allowClearTextAuth: relay.tls === "none",
     addressesMax: relay.addressesMax,
+    prefer: relay.prefer,
     messagesPerConnectionMax: relay.messagesPerConnection,
     idleMs,
     idleConnectionsMax: IDLE_CONNECTIONS_MAX,

@@ -1,3 +1,4 @@
+import { isIPv6 } from "node:net";
 import type { Clock, World } from "../lib/world.ts";
 import type { Envelope, Recipient } from "../mail/envelope.ts";
 import { type ConnectionPool, connectionPool, type PoolOptions } from "./connection-pool.ts";
@@ -29,6 +30,8 @@ export interface NextHop {
 export interface CourierOptions extends SmtpClientOptions, PoolOptions {
   /** Addresses that one attempt tries in all. */
   readonly addressesMax: number;
+  /** Which addresses of a host are tried first; otherwise they keep their order. */
+  readonly prefer: "any" | "ipv4" | "ipv6";
 }
 
 /** Carries messages to the first of several next hops that takes them. Shared by all relays that speak SMTP. */
@@ -114,7 +117,7 @@ class Round {
 
   async #callEach(hop: NextHop, addresses: readonly string[], errand: Errand): Promise<void> {
     let isReachable = false;
-    for (const ip of addresses) {
+    for (const ip of preferredFirst(addresses, this.#options.prefer)) {
       if (errand.waiting.length === 0 || errand.addressesLeft <= 0) break;
       errand.addressesLeft -= 1;
       if (await this.#call(hop, ip, errand)) isReachable = true;
@@ -188,4 +191,14 @@ function hopName({ host, port }: NextHop): string {
 function poolKey({ host, port, tls, implicitTls, credentials }: NextHop): string {
   const user = credentials ? JSON.stringify([credentials.user, credentials.password]) : "";
   return `${host}:${port} ${implicitTls ? "implicit" : ""} ${tls} ${user}`;
+}
+
+/** The addresses of the family that is preferred, then the others. */
+export function preferredFirst(
+  addresses: readonly string[],
+  prefer: CourierOptions["prefer"],
+): readonly string[] {
+  if (prefer === "any") return addresses;
+  const isPreferred = (address: string): boolean => isIPv6(address) === (prefer === "ipv6");
+  return [...addresses.filter(isPreferred), ...addresses.filter((one) => !isPreferred(one))];
 }

@@ -239,7 +239,7 @@ class Session extends Base implements SmtpClient {
 
   override _onConnect(): void {
     this.#phase = "greeting";
-    this.#limit.set(this.#settings.timeouts.commandMs);
+    this.#limit.set(this.#settings.timeouts.greetingMs);
     super._onConnect();
     const socket = this._socket;
     if (socket) socket.setTimeout(0);

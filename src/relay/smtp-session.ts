@@ -10,9 +10,10 @@ import type { TransactionPlan } from "./smtp-transaction.ts";
  */
 export type TlsMode = "none" | "opportunistic" | "required" | "verify";
 
-/** RFC 5321 §4.5.3.2, in milliseconds. `commandMs` is for the greeting, EHLO, STARTTLS, AUTH, MAIL, RCPT and RSET. */
+/** RFC 5321 §4.5.3.2, in milliseconds. `commandMs` is for EHLO, STARTTLS, AUTH, MAIL, RCPT and RSET. */
 export interface SmtpTimeouts {
   readonly connectMs: number;
+  readonly greetingMs: number;
   readonly commandMs: number;
   readonly dataMs: number;
   readonly dataBlockMs: number;

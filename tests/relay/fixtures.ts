@@ -8,6 +8,7 @@ import { openSmarthostRelay, type SmarthostOptions } from "../../src/relay/smart
 /** Long enough for loopback under load, and never reached unless a test says so. */
 export const PATIENT = {
   connectMs: 20_000,
+  greetingMs: 20_000,
   commandMs: 20_000,
   dataMs: 20_000,
   dataBlockMs: 20_000,
@@ -18,6 +19,7 @@ export const PATIENT = {
 /** Every stall ends soon. */
 export const HASTY = {
   connectMs: 150,
+  greetingMs: 150,
   commandMs: 150,
   dataMs: 150,
   dataBlockMs: 150,
@@ -34,6 +36,7 @@ export const COURIER: CourierOptions = {
   idleMs: 60_000,
   idleConnectionsMax: 10,
   addressesMax: 5,
+  prefer: "any",
 };
 
 export const BODY = "Subject: hello\r\n\r\nfirst\r\n.leading dot\r\n..two\r\n\r\nlast\r\n";
