@@ -46,6 +46,11 @@ export {
   openDiskStorage,
 } from "./storage/disk/open.ts";
 export {
+  type MemoryStorageOptions,
+  type MemoryStorageParts,
+  openMemoryStorage,
+} from "./storage/memory/memory-storage.ts";
+export {
   CorruptError,
   LostLeaseError,
   NotFoundError,
