@@ -9,7 +9,6 @@ import {
   openAdmin,
 } from "../admin/server.ts";
 import type { Config } from "../config/config.ts";
-import type { FrontDoor } from "../edge/accept.ts";
 import type { SmtpEdge } from "../edge/smtp.ts";
 import type { World } from "../lib/world.ts";
 import { type Emit, fanOut } from "../observe/events.ts";
@@ -20,6 +19,7 @@ import type { Relay } from "../relay/relay.ts";
 import { realFiles } from "../storage/disk/files.ts";
 import { openDiskStorage } from "../storage/disk/open.ts";
 import type { QueueStorage } from "../storage/storage.ts";
+import { frontDoor } from "./door.ts";
 import { openEdges } from "./edges.ts";
 import { hostPort, type Whereabouts } from "./introduction.ts";
 import { queueOptions } from "./queue-options.ts";
@@ -66,7 +66,7 @@ export async function openDaemon(config: Config, parts: DaemonParts): Promise<Da
   sample = () => sampleOf(config, queue, storage, state);
 
   const tls = await readTls(config);
-  const edges = await openEdges(config, tls, doorOf(queue, storage), { emit, world });
+  const edges = await openEdges(config, tls, frontDoor(queue, storage, emit), { emit, world });
   opening.defer(async () => void (await Promise.all(edges.map((edge) => edge.close()))));
   const routes = adminRoutes(queue.control, {
     metrics: () => metrics.render(),
@@ -156,14 +156,6 @@ function openStorage(config: Config, world: World, emit: Emit) {
     },
     { world, emit },
   );
-}
-
-function doorOf(queue: Queue, storage: QueueStorage): FrontDoor {
-  return {
-    accept: (envelope) => queue.enqueue(envelope),
-    openBody: () => storage.openBody(),
-    refusal: () => storage.refusal(),
-  };
 }
 
 async function openAdminServer(
