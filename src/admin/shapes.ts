@@ -74,8 +74,8 @@ export function detailJson(detail: MessageDetail) {
 
 export interface RecipientJson {
   readonly index: number;
-  /** Null for one that is done and whose address is not kept. */
-  readonly address: string | null;
+  /** As given. */
+  readonly address: string;
   readonly status: "pending" | "delivered" | "bounced" | "dropped";
   readonly reason: string | null;
   readonly relay: string | null;
@@ -83,22 +83,19 @@ export interface RecipientJson {
   readonly orcpt: string | null;
 }
 
-/** Every recipient that is pending, and what is known of those that are done, by index. */
+/** Every recipient in the order of the envelope, with what is known of it. */
 export function recipientsOf(detail: MessageDetail): readonly RecipientJson[] {
-  const pending = new Map(detail.envelope.recipients.map((one) => [one.index, one]));
   const changes = new Map(detail.recipients.map((change) => [change.index, change]));
-  const indexes = [...new Set([...pending.keys(), ...changes.keys()])].sort((a, b) => a - b);
-  return indexes.map((index) => {
-    const recipient = pending.get(index);
+  return detail.original.map(({ index, address, notify, orcpt }) => {
     const change = changes.get(index);
     return {
       index,
-      address: recipient?.address ?? null,
+      address,
       status: change?.status ?? "pending",
       reason: change?.reply === undefined ? null : formatReply(change.reply),
       relay: change?.relay ?? null,
-      notify: recipient?.notify ?? null,
-      orcpt: recipient?.orcpt ?? null,
+      notify: notify ?? null,
+      orcpt: orcpt ?? null,
     };
   });
 }

@@ -128,8 +128,8 @@ function nextText(state: Summary["state"], due: number, now: number): string {
 
 function recipientsText(detail: MessageDetail): string {
   return recipientsOf(detail)
-    .map(({ index, address, status, reason }) => {
-      const who = address === null ? `recipient ${index}` : printable(address, 400);
+    .map(({ address, status, reason }) => {
+      const who = printable(address, 400);
       const why = reason === null ? "" : wrapped(printable(reason, 1000), 10);
       return `      ${status.padEnd(10)}${shortened(who, 60)}\n${why}`;
     })

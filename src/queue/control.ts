@@ -1,4 +1,4 @@
-import type { Envelope } from "../mail/envelope.ts";
+import type { Envelope, Recipient } from "../mail/envelope.ts";
 import { QueueError } from "../mail/queue-error.ts";
 import type {
   ListQuery,
@@ -75,6 +75,8 @@ export interface MessageDetail extends MessageSummary {
   readonly delayNotified: boolean;
   /** When it expires. */
   readonly expiresAt: number;
+  /** All recipients as they were stored, done ones included. */
+  readonly original: readonly Recipient[];
   /** The last thing known of each recipient that an attempt touched, done ones included. */
   readonly recipients: readonly RecipientChange[];
 }

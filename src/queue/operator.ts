@@ -208,7 +208,8 @@ async function* pagesOf(
 
 async function detailOf(id: string, parts: OperatorParts): Promise<MessageDetail> {
   const message = await parts.storage.get(id);
-  const { envelope, state, attempts, due, delayNotified, recipients, recipientCount } = message;
+  const { envelope, state, attempts, due, delayNotified, recipients, recipientCount, original } =
+    message;
   return {
     id,
     state,
@@ -221,6 +222,7 @@ async function detailOf(id: string, parts: OperatorParts): Promise<MessageDetail
     recipientCount,
     envelope,
     delayNotified,
+    original,
     recipients,
     expiresAt: expiryOf(envelope, parts.lifetimes),
   };

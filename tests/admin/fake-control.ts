@@ -61,6 +61,11 @@ export function detail(id: string, changes: Partial<MessageDetail> = {}): Messag
       eightBit: false,
       smtpUtf8: false,
     },
+    original: [
+      { index: 0, address: "Bob@Example.NET", notify: ["FAILURE", "DELAY"], orcpt: "rfc822;b@x" },
+      { index: 1, address: "dave@example.net" },
+      { index: 2, address: "carol@example.net" },
+    ],
     recipients: [
       {
         index: 0,

@@ -88,7 +88,7 @@ test("recipients come with a list when they are asked for", async () => {
       status: "pending",
       reason: "450 4.2.0 Greylisted, try again in five minutes",
     },
-    { address: null, status: "delivered", reason: "250 2.0.0 Ok" },
+    { address: "dave@example.net", status: "delivered", reason: "250 2.0.0 Ok" },
     { address: "carol@example.net", status: "pending", reason: null },
   ]);
 });

@@ -77,7 +77,7 @@ test("one message is told in full", async () => {
   const text = await page(`/v1/messages/${ID}?format=text`);
   expect(text).toContain("from localhost [127.0.0.1], ESMTP, HELO app.example\n");
   expect(text).toContain("      pending   Bob@Example.NET\n          450 4.2.0 Greylisted");
-  expect(text).toContain("      delivered recipient 1\n");
+  expect(text).toContain("      delivered dave@example.net\n");
 });
 
 test("no page is wider than a terminal, whatever strangers wrote, and none carries controls", async () => {

@@ -34,8 +34,8 @@ export async function quarantine(damage: Damage, parts: QuarantineParts): Promis
   const text = JSON.stringify({
     subject: damage.subject,
     reason: damage.reason,
-    segment: kept,
     ...damage.facts,
+    segment: kept,
   });
   try {
     if (!files.exists(note)) {
