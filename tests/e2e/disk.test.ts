@@ -140,6 +140,33 @@ describe.skipIf(reason !== undefined)("P7: the disk of the spool", () => {
     expect(receiver.count()).toBe(51 + extra);
   }, 60_000);
 
+  test("is full at the start: it starts, delivers what is queued, and takes no new mail", async () => {
+    await using dir = tempDir("disk");
+    await using disk = smallDisk(dir, 16);
+    const client = ledgerClient();
+    {
+      await using daemon = await startDaemon({
+        spool: disk.spool,
+        args: ["--relay", "none", ...QUICK],
+      });
+      await client.sendSome(daemon.smtpPort, 2, 30);
+      expect(await daemon.stop()).toBe(0);
+    }
+    disk.fill();
+    await using receiver = await ledgerReceiver();
+    await using daemon = await startDaemon({
+      spool: disk.spool,
+      args: ["--relay", `smtp://127.0.0.1:${receiver.port}`, ...QUICK],
+      readyStatus: 503,
+    });
+    await using dialog = await open(daemon);
+    expect((await dialog.say("MAIL FROM:<ann@example.org>")).raw).toStartWith("452 4.3.1 ");
+    await drained(daemon);
+    expect(receiver.count()).toBe(30);
+    disk.free();
+    await accepted(daemon, "31@example.net");
+  }, 60_000);
+
   test("is below its floor: 452 at MAIL, not ready, and the reason everywhere", async () => {
     await using dir = tempDir("disk");
     await using disk = smallDisk(dir, 16);

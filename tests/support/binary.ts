@@ -51,6 +51,8 @@ export interface DaemonOptions extends ChildOptions {
   readonly adminPort?: number;
   readonly command?: readonly string[];
   readonly readyTimeoutMs?: number;
+  /** What `/readyz` says once it is up, for a daemon that cannot accept mail; 200 by default. */
+  readonly readyStatus?: number;
 }
 
 /** Runs one command of the product to its end. */
@@ -60,7 +62,7 @@ export async function runProduct(args: readonly string[], options: ChildOptions 
   return { code, output: child.output() };
 }
 
-/** Starts `serve` on free ports of 127.0.0.1 and waits until `/readyz` answers 200. Rejects with its output if it ends. */
+/** Starts `serve` on free ports of 127.0.0.1 and waits until `/readyz` answers 200 (or `readyStatus`). Rejects with its output if it ends. */
 export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   const smtpPort = options.smtpPort ?? (await freePort());
   const adminPort = options.adminPort ?? (await freePort());
@@ -72,7 +74,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   );
   const adminUrl = `http://127.0.0.1:${adminPort}`;
   const admin = (path: string, init?: RequestInit) => fetch(`${adminUrl}${path}`, init);
-  await ready(child, admin, options.readyTimeoutMs ?? 20_000);
+  await ready(child, admin, options);
   return {
     ...child,
     smtpPort,
@@ -92,7 +94,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
 async function ready(
   child: Child,
   admin: (path: string) => Promise<Response>,
-  timeoutMs: number,
+  { readyTimeoutMs = 20_000, readyStatus = 200 }: DaemonOptions,
 ): Promise<void> {
   let exit: number | undefined;
   void child.exited.then((code) => {
@@ -103,13 +105,13 @@ async function ready(
     try {
       const response = await admin("/readyz");
       await response.body?.cancel();
-      return response.status === 200;
+      return response.status === readyStatus;
     } catch {
       return false;
     }
   };
   try {
-    await until("serve is ready", isReady, timeoutMs);
+    await until("serve is ready", isReady, readyTimeoutMs);
   } catch (cause) {
     await child.stop();
     throw new Error(`serve did not get ready:\n${child.output()}`, { cause });
