@@ -24,14 +24,18 @@ const CODES: Readonly<Record<string, number>> = {
   EADDRNOTAVAIL: exit.config,
   ENOENT: exit.config,
   EROFS: exit.cannotCreate,
+  EIO: exit.ioError,
+  ENOSPC: exit.ioError,
+  SQLITE_FULL: exit.ioError,
 };
 
 /** What the process ends with after such an error. */
 export function exitCodeOf(error: unknown): number {
   if (error instanceof LockedError) return exit.temporary;
   for (const cause of causes(error)) {
-    const code = "code" in cause ? CODES[String(cause.code)] : undefined;
-    if (code !== undefined) return code;
+    const code = "code" in cause ? String(cause.code) : "";
+    if (code.startsWith("SQLITE_IOERR")) return exit.ioError;
+    if (CODES[code] !== undefined) return CODES[code];
   }
   return error instanceof QueueError ? exit.cannotCreate : exit.software;
 }

@@ -47,4 +47,6 @@ test("an error of the system decides on the exit code, however deep it is", asyn
   );
   expect(exitCodeOf(error)).toBe(69);
   expect(exitCodeOf(new Error("a bug"))).toBe(70);
+  const sick = Object.assign(new Error("disk I/O error"), { code: "SQLITE_IOERR_SHMSIZE" });
+  expect(exitCodeOf(new Error("cannot open the spool", { cause: sick }))).toBe(74);
 });

@@ -75,7 +75,7 @@ test(
     const sending = client.send(home.smtpPort, SESSIONS, done.signal);
     for (let cycle = 0; cycle < CYCLES; cycle += 1) {
       await using daemon = await start(home);
-      await Bun.sleep(20 + random() * 380);
+      await Bun.sleep(20 + random() * 780);
       kills.push(performance.now());
       daemon.kill("SIGKILL");
       expect(await daemon.exited).toBe(137);
