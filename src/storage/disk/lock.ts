@@ -5,8 +5,11 @@ import { QueueError } from "../../mail/queue-error.ts";
 /** Where SQLite keeps `user_version` in a database file: here the process id of whoever has the lock. */
 const OWNER_OFFSET = 60;
 
-/** Spools that this process has open: a second attempt must not touch the file, or the system would drop our lock. */
-const ours = new Set<string>();
+/**
+ * Spools that this process has open: a second attempt must not touch the file, or the system would drop our lock. The
+ * connections stay here, since one that is collected as garbage gives its lock up.
+ */
+const ours = new Map<string, Database>();
 
 /** Somebody else serves this spool. */
 export class LockedError extends QueueError {
@@ -30,15 +33,21 @@ export function lockSpool(path: string): () => void {
     db.run("COMMIT");
   } catch (cause) {
     db.close();
+    if (!isBusy(cause)) throw new QueueError(`the spool cannot be locked (${path})`, { cause });
     throw new LockedError(`the spool is in use by process ${ownerOf(path)} (${path})`, { cause });
   }
   const held = fs.realpathSync(path);
-  ours.add(held);
+  ours.set(held, db);
   fs.chmodSync(path, 0o600);
   return () => {
     ours.delete(held);
     db.close();
   };
+}
+
+function isBusy(error: unknown): boolean {
+  const code = error instanceof Error && "code" in error ? error.code : "";
+  return typeof code === "string" && /^SQLITE_(?:BUSY|LOCKED)/u.test(code);
 }
 
 function ownerOf(path: string): number | string {
