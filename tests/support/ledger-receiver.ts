@@ -9,8 +9,8 @@ export interface LedgerReceiver extends AsyncDisposable {
   readonly port: number;
   /** When each message was taken over, by number; more than one instant is a duplicate. */
   readonly taken: ReadonlyMap<number, readonly number[]>;
-  /** Bounces that came back, by the number of the message they are about. */
-  readonly bounced: ReadonlyMap<number, number>;
+  /** The same for bounces, by the number of the message that each is about. */
+  readonly bounced: ReadonlyMap<number, readonly number[]>;
   /** Numbers that were rejected at least once. */
   readonly rejected: ReadonlySet<number>;
   /** All that was taken over, bounces included. */
@@ -38,7 +38,7 @@ const REPLIES = {
 /** Listens on 127.0.0.1. */
 export async function ledgerReceiver(options: LedgerReceiverOptions = {}): Promise<LedgerReceiver> {
   const taken = new Map<number, number[]>();
-  const bounced = new Map<number, number>();
+  const bounced = new Map<number, number[]>();
   const rejected = new Set<number>();
   const sockets = new Set<Socket>();
   let count = 0;
@@ -56,8 +56,8 @@ export async function ledgerReceiver(options: LedgerReceiverOptions = {}): Promi
   };
   const take = ({ number, isBounce }: Transaction): void => {
     count += 1;
-    if (isBounce) bounced.set(number, (bounced.get(number) ?? 0) + 1);
-    else taken.set(number, [...(taken.get(number) ?? []), performance.now()]);
+    const ledger = isBounce ? bounced : taken;
+    ledger.set(number, [...(ledger.get(number) ?? []), performance.now()]);
   };
   const server = createServer((socket) => {
     sockets.add(socket);
