@@ -17,7 +17,10 @@ const version = {
 };
 
 const parts: CliParts = {
-  serve: (config) => serve(config, { version: version.version, ...watched(config.log.format) }),
+  serve: (config) => {
+    const end = (code: number): void => process.exit(code);
+    return serve(config, { version: version.version, end, ...watched(config.log.format) });
+  },
   fsck,
   env: process.env,
   facts: {

@@ -63,7 +63,7 @@ export async function openDaemon(config: Config, parts: DaemonParts): Promise<Da
   opening.defer(async () => await relay?.close());
   const queue = openQueue(queueOptions(config), { storage, world, emit, ...(relay && { relay }) });
   const state: State = { phase: "starting" };
-  sample = () => sampleOf(config, queue, storage, state);
+  sample = () => sampleOf(config, queue, storage, state, world.clock.now());
 
   const tls = await readTls(config);
   const edges = await openEdges(config, tls, frontDoor(queue, storage, emit), { emit, world });
@@ -197,10 +197,10 @@ async function sampleOf(
   queue: Queue,
   storage: QueueStorage,
   state: State,
+  now: number,
 ): Promise<MetricsSample> {
   const status = await queue.control.status();
   const space = await realFiles.freeSpace(config.spool.dir);
-  const now = Date.now();
   return {
     messages: status.states,
     bytes: status.bytes,

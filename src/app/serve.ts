@@ -15,10 +15,12 @@ export interface ServeFacts {
   readonly version: string;
   /** Shows text to whoever started it in a terminal; absent when nobody watches. */
   readonly show?: (text: string) => void;
+  /** Ends the process at once: after a bug nobody knows what still works. */
+  readonly end: (code: number) => void;
 }
 
 /** Runs the daemon until it is told to stop, and resolves with what the process ends with. */
-export async function serve(config: Config, { version, show }: ServeFacts): Promise<number> {
+export async function serve(config: Config, { version, show, end }: ServeFacts): Promise<number> {
   const { clock } = realWorld;
   const startedAt = clock.now();
   const log = openLog({
@@ -40,7 +42,7 @@ export async function serve(config: Config, { version, show }: ServeFacts): Prom
       "error",
       `bug: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`,
     );
-    void log.flush(LOG_FLUSH_MS).finally(() => process.exit(exit.software));
+    void log.flush(LOG_FLUSH_MS).finally(() => end(exit.software));
   });
   tell("starting", `slimta-queue ${version}, spool ${config.spool.dir}`);
   const signals = listenForSignals();
