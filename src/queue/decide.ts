@@ -82,6 +82,10 @@ function outcomePerRecipient(
   pending: readonly number[],
   outcomes: readonly Outcome[],
 ): readonly Outcome[] {
+  const [only] = outcomes;
+  // What nearly every message is.
+  if (pending.length === 1 && outcomes.length === 1 && only?.recipient === pending[0])
+    return outcomes;
   const first = new Map<number, Outcome>();
   for (const outcome of outcomes) {
     if (!first.has(outcome.recipient)) first.set(outcome.recipient, outcome);

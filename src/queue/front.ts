@@ -42,6 +42,8 @@ export interface StoreParts {
   readonly runner: Runner | undefined;
   readonly holder: string;
   readonly now: number;
+  /** The ids were made for these messages. */
+  readonly fresh: boolean;
 }
 
 /** One durable write of everything (P2). What the runner has room for is leased to it in the same step. */
@@ -50,12 +52,12 @@ export async function storeAndOffer(
   to: StoreParts,
   tell: () => void,
 ): Promise<void> {
-  const { storage, runner, holder, now } = to;
+  const { storage, runner, holder, now, fresh } = to;
   const domains = made.map(({ envelope }) => firstDomain(envelope));
   if (!runner?.reserve(domains)) return await store(made, to, tell);
   try {
     const lease = { holder, until: runner.leaseUntil() };
-    await storage.write(envelopesOf(made), now, { ids: idsOf(made), lease });
+    await storage.write(envelopesOf(made), now, { ids: idsOf(made), fresh, lease });
   } catch (error) {
     runner.unreserve(domains);
     throw error;
@@ -67,10 +69,10 @@ export async function storeAndOffer(
 /** The same, for its turn later. */
 export async function store(
   made: readonly Made[],
-  { storage, runner, now }: StoreParts,
+  { storage, runner, now, fresh }: StoreParts,
   tell: () => void,
 ): Promise<void> {
-  await storage.write(envelopesOf(made), now, { ids: idsOf(made) });
+  await storage.write(envelopesOf(made), now, { ids: idsOf(made), fresh });
   tell();
   for (const { envelope } of made) runner?.noteDue(now, firstDomain(envelope));
 }

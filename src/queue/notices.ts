@@ -77,6 +77,8 @@ function notification(
   input: NoticeInput,
   options: NoticeOptions,
 ): readonly Notification[] {
+  // Most attempts make nothing due.
+  if (reported.length === 0) return [];
   const { message, now, expiresAt } = input;
   const original = message.envelope;
   const byIndex = new Map(original.recipients.map((recipient) => [recipient.index, recipient]));

@@ -94,8 +94,9 @@ export function openQueue(options: QueueOptions, parts: QueueParts): Queue {
       const made = front(envelope, first, givenId === undefined ? newId : () => first);
       const tell = (): void => tellAccepted(made, world.clock.now() - envelope.receivedAt, emit);
       // An id that was given may be stored and under way already: it is not for this call to lease it.
-      const to = { storage, runner, holder, now: world.clock.now() };
-      if (givenId === undefined) await storeAndOffer(made, to, tell);
+      const fresh = givenId === undefined;
+      const to = { storage, runner, holder, now: world.clock.now(), fresh };
+      if (fresh) await storeAndOffer(made, to, tell);
       else await store(made, to, tell);
       return made.map(({ id }) => id);
     },

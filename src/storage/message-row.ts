@@ -68,6 +68,7 @@ export function settledRow<R extends MessageRow>(
   settlement: Settlement,
   epoch: number,
 ): R | null {
+  if (isWholeEnd(row, settlement)) return null;
   const before = progressOf(row);
   const isOurs = ({ index }: RecipientChange): boolean =>
     Number.isInteger(index) && index >= 0 && index < row.recipientCount;
@@ -90,6 +91,17 @@ export function settledRow<R extends MessageRow>(
   };
 }
 
+/** What becomes of nearly every message: its one recipient is done with the first attempt. */
+function isWholeEnd(row: MessageRow, { recipients = [] }: Settlement): boolean {
+  const [only] = recipients;
+  return (
+    row.recipientCount === 1 &&
+    recipients.length === 1 &&
+    only?.index === 0 &&
+    only.status !== "pending"
+  );
+}
+
 /** The row of a message that was never attempted, waiting in `epoch`. */
 export function newRow(
   message: {
@@ -101,8 +113,8 @@ export function newRow(
   epoch: number,
 ): MessageRow {
   const { receivedAt, sender, recipients } = message.envelope;
-  const domains = recipients.map(({ address }) => domainOf(address));
-  const domain = domains[0] ?? "";
+  const domain = domainOf(recipients[0]?.address ?? "");
+  const domains = recipients.length > 1 ? recipients.map(({ address }) => domainOf(address)) : [];
   const differ = domains.some((other) => other !== domain);
   return {
     id: message.id,

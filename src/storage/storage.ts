@@ -87,6 +87,8 @@ export interface QueueStorage {
 
 export interface WriteOptions {
   readonly ids?: readonly string[];
+  /** The ids were made for this call: nobody else has them, so that nothing needs to be looked up. */
+  readonly fresh?: boolean;
   readonly lease?: { readonly holder: string; readonly until: number };
 }
 

@@ -99,8 +99,8 @@ export class DiskStorage implements QueueStorage {
       const entries = new Map<string, Entry>();
       for (const [index, envelope] of adopted.envelopes.entries()) {
         const id = ids[index] ?? "";
-        if (entries.has(id) || this.#ledger.find(id) !== undefined) continue;
-        const { lease } = options;
+        const { lease, fresh = false } = options;
+        if (entries.has(id) || (!fresh && this.#ledger.find(id) !== undefined)) continue;
         entries.set(id, { ...entryOf(id, envelope, timestamp), ...(lease && { lease }) });
       }
       await this.#commit([...entries.values()]);
