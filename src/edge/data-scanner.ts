@@ -26,6 +26,8 @@ export interface DataScanner {
   /** A bare CR or LF was seen. */
   readonly sawBareLineEnd: boolean;
   readonly sawNul: boolean;
+  /** A line of the content may begin with a dot. */
+  readonly sawDotLine: boolean;
 }
 
 const NOTHING = new Uint8Array(0);
@@ -39,6 +41,7 @@ export function dataScanner(): DataScanner {
 class Scanner implements DataScanner {
   sawBareLineEnd = false;
   sawNul = false;
+  sawDotLine = false;
   #state: State = "start";
   #chunk: Uint8Array = NOTHING;
   /** Where the bytes begin that were read but not given out yet, all of them in one run. */
@@ -104,6 +107,7 @@ class Scanner implements DataScanner {
         return this.#afterCr(byte, at);
       case "dot":
         this.#runStart = at;
+        if (byte === DOT) this.sawDotLine = true;
         if (byte !== CR) return this.#within(byte, at);
         this.#crAt = -1;
         this.#skip(at, "dot-cr");

@@ -5,7 +5,7 @@ import { printable, REPLY_TEXT_MAX, type Reply, reply } from "../mail/reply.ts";
 import type { Emit } from "../observe/events.ts";
 import type { FrontDoor } from "./accept.ts";
 import { type Collector, collector } from "./collector.ts";
-import { dataScanner } from "./data-scanner.ts";
+import { type DataScanner, dataScanner } from "./data-scanner.ts";
 import type { Transaction } from "./dialog.ts";
 
 /** How the data of messages is received. */
@@ -55,6 +55,11 @@ const CLIENT_GONE = reply(451, "4.4.2", "Connection lost");
 const CR = 0x0d;
 const LF = 0x0a;
 
+/** What the scan found out by the way saves whoever sends the content on a second look at each byte. */
+function noted(body: Body, { sawBareLineEnd, sawDotLine }: DataScanner): Body {
+  return body.kind === "bytes" ? { ...body, plain: !(sawBareLineEnd || sawDotLine) } : body;
+}
+
 /** Begins to receive the data of a transaction. */
 export function incomingMessage(
   transaction: Transaction,
@@ -85,7 +90,7 @@ export function incomingMessage(
   async function store(client: Client, isGone: () => boolean): Promise<Reply> {
     // A client that has gone will come again with this message: taking it would mean having it twice.
     if (isGone()) return CLIENT_GONE;
-    const body = await content.finish();
+    const body = noted(await content.finish(), scanner);
     if (isGone()) return CLIENT_GONE;
     if (headerExceeds(body, options.headerBytesMax)) return HEADER_TOO_LARGE;
     const envelope = envelopeOf(transaction, body, client, options.hostname);

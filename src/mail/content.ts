@@ -15,6 +15,8 @@ export type Body = BytesBody | SourceBody;
 export interface BytesBody {
   readonly kind: "bytes";
   readonly bytes: Uint8Array;
+  /** Known from its reception: every line ends with CRLF, the last one too, and none begins with a dot. */
+  readonly plain?: boolean;
 }
 
 export interface SourceBody {

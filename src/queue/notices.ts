@@ -37,7 +37,10 @@ export function noticesFor(input: NoticeInput, options: NoticeOptions): readonly
   const failed = expired
     ? verdict.bounce.map((outcome) => ({ outcome, status: statusOf(outcome) }))
     : verdict.bounce.map((outcome) => ({ outcome }));
-  const relayed = verdict.delivered.filter(isRelayed).map((outcome) => ({ outcome }));
+  const wantsSuccess = input.message.envelope.recipients.some(({ notify }) => notify !== undefined);
+  const relayed = wantsSuccess
+    ? verdict.delivered.filter(isRelayed).map((outcome) => ({ outcome }))
+    : [];
   const parts: readonly [NoticeAction, readonly Reported[]][] = [
     ["failed", failed],
     // A next hop that knows DSN notifies of success itself (RFC 3461 §5.2.2); of others we know just this much.

@@ -97,6 +97,7 @@ class Round {
     }
     // Those that did not answer lately get their chance when there is nobody else.
     for (const hop of errand.hasReached ? [] : bad) await this.#visit(hop, errand);
+    if (errand.waiting.length === 0) return;
     // No host at all, or none with an address.
     errand.settleMissing({ kind: "no-smarthost", name: hops.map(hopName).join(", ") });
   }

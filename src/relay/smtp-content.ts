@@ -27,7 +27,7 @@ export function wholePiece({ prefix, body }: Content): Uint8Array | undefined {
   if (body.kind !== "bytes" || prefix.length + body.bytes.length > PIECE_BYTES_MAX)
     return undefined;
   const stuffer = new Stuffer();
-  const extra = stuffer.count(prefix) + stuffer.count(body.bytes);
+  const extra = stuffer.count(prefix) + stuffer.count(body.bytes, body.plain);
   const out = Buffer.allocUnsafe(prefix.length + body.bytes.length + extra + END_BYTES_MAX);
   const writer = new Stuffer();
   let length = writer.copy(prefix, out, 0, extra);
@@ -93,9 +93,9 @@ class Stuffer {
   // The start of the content is the start of a line.
   #previous = LF;
 
-  /** How many bytes have to be added to `bytes`, which are then behind us. */
-  count(bytes: Uint8Array): number {
-    if (isPlain(bytes, this.#previous)) {
+  /** How many bytes have to be added to `bytes`, which are then behind us. None where lines are known to be plain. */
+  count(bytes: Uint8Array, isKnownPlain = false): number {
+    if ((isKnownPlain && this.#previous === LF) || isPlain(bytes, this.#previous)) {
       this.#previous = bytes.at(-1) ?? this.#previous;
       return 0;
     }

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { dataScanner } from "../../src/edge/data-scanner.ts";
+import { isPlain } from "../../src/relay/line-scan.ts";
 
 interface Read {
   readonly content: string;
@@ -8,6 +9,7 @@ interface Read {
   readonly ended: boolean;
   readonly bare: boolean;
   readonly nul: boolean;
+  readonly dots: boolean;
 }
 
 /** Bytes as text, one character each. */
@@ -22,8 +24,8 @@ function read(chunks: readonly Uint8Array[]): Read {
     if (end > 0) content += latin1(scanner.piece);
     rest += latin1(chunk.subarray(end));
   }
-  const { ended, sawBareLineEnd, sawNul } = scanner;
-  return { content, rest, ended, bare: sawBareLineEnd, nul: sawNul };
+  const { ended, sawBareLineEnd, sawNul, sawDotLine } = scanner;
+  return { content, rest, ended, bare: sawBareLineEnd, nul: sawNul, dots: sawDotLine };
 }
 
 const readText = (text: string) => read([Buffer.from(text, "latin1")]);
@@ -37,7 +39,8 @@ function expected(text: string): Read {
   const nul = stuffed.includes("\0");
   const bare = lines.some((line) => /[\r\n]/u.test(line));
   const content = lines.map((line) => line.replace(/[\r\n]/gu, "\r\n")).join("\r\n");
-  return { content, rest: ended ? text.slice(end + 3) : "", ended, bare, nul };
+  const dots = stuffed.split("\r\n").some((line) => line.startsWith(".."));
+  return { content, rest: ended ? text.slice(end + 3) : "", ended, bare, nul, dots };
 }
 
 const alphabet = fc.constantFrom(
@@ -99,6 +102,21 @@ describe("end of data", () => {
       expect(result.content.replaceAll("\r\n", "")).not.toMatch(/[\r\n]/u);
     });
   }
+
+  test("what is said to be plain needs nothing to go over the wire again", () => {
+    let plain = 0;
+    fc.assert(
+      fc.property(wire, (before) => {
+        const result = readText(`${before}\r\n.\r\n`);
+        if (result.bare || result.dots) return;
+        plain += 1;
+        expect(isPlain(Buffer.from(result.content, "latin1"), 0x0a)).toBe(true);
+        expect(result.content).toMatch(/^$|\r\n$/u);
+      }),
+      { numRuns: 5000 },
+    );
+    expect(plain).toBeGreaterThan(100);
+  });
 
   test("an empty message ends at once", () => {
     expect(readText(".\r\nQUIT\r\n")).toMatchObject({ content: "", ended: true, rest: "QUIT\r\n" });
