@@ -16,6 +16,8 @@ export interface Located extends Place {
 /** What one group may hold: whoever comes behind waits for the next. */
 const GROUP_BYTES_MAX = 8 * 1024 * 1024;
 const GROUP_JOBS_MAX = 1000;
+/** So many share the cost well enough: no more are waited for. */
+const GATHERED_JOBS_MAX = 16;
 
 /** One `write`: its entries are stored together or not at all (P2). */
 interface Job {
@@ -118,10 +120,21 @@ export class Committer {
 
   async #run(): Promise<void> {
     while (this.#waiting.length > 0) {
-      // The rest of this turn of the event loop: what other clients have sent by now shares the commit.
-      await new Promise((resolve) => setImmediate(resolve));
+      await this.#gather();
       await this.#commitGroup(this.#takeGroup());
     }
+  }
+
+  /**
+   * What other clients have sent by now shares the commit, which costs the same for one message and for many: turns of the
+   * event loop, as long as each brings more. With nobody else about that is one turn, and no time.
+   */
+  async #gather(): Promise<void> {
+    let count: number;
+    do {
+      count = this.#waiting.length;
+      await new Promise((resolve) => setImmediate(resolve));
+    } while (this.#waiting.length > count && this.#waiting.length < GATHERED_JOBS_MAX);
   }
 
   #takeGroup(): readonly Job[] {
