@@ -18,12 +18,14 @@ export interface ParsedReport {
 }
 
 const PROGRAM = `
-import base64, email, email.parser, email.policy, json, sys
+import base64, email, email.errors, email.parser, email.policy, json, sys
 
 def fields(block):
     parsed = email.parser.BytesHeaderParser(policy=email.policy.compat32).parsebytes(block)
     assert not parsed.get_payload(), ("not fields", parsed.get_payload())
-    assert not parsed.defects, parsed.defects
+    # Some versions miss the body of a multipart header that they were told has none.
+    defects = [each for each in parsed.defects if not isinstance(each, email.errors.MultipartInvariantViolationDefect)]
+    assert not defects, defects
     items = list(parsed.raw_items())
     assert len(items) == len(dict(items)), items
     return {name: value.encode("utf-8", "surrogateescape").decode().replace("\\r\\n", "") for name, value in items}
