@@ -1,9 +1,9 @@
 import { asciiAddress, isAscii } from "../mail/address.ts";
 import type { Content } from "../mail/content.ts";
+import { contentSize } from "../mail/content.ts";
 import type { Envelope, Recipient } from "../mail/envelope.ts";
 import { encodeOrcpt, encodeXtext } from "../mail/xtext.ts";
 import type { PeerFailure } from "./peer-failure.ts";
-import { contentSize } from "./smtp-content.ts";
 
 /** What a peer announced in its reply to EHLO (RFC 5321 §4.1.1.1). */
 export interface Announced {

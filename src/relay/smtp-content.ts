@@ -1,5 +1,5 @@
 import type { Socket } from "node:net";
-import type { Content } from "../mail/content.ts";
+import { type Content, contentChunks } from "../mail/content.ts";
 import { isPlain } from "./line-scan.ts";
 
 const CR = 0x0d;
@@ -11,12 +11,6 @@ export const PIECE_BYTES_MAX = 256 * 1024;
 
 /** At most this many bytes are added at the end of the content. */
 const END_BYTES_MAX = 5;
-
-/** Octets of a content as it is stored: what `SIZE=` tells (RFC 1870 §3). */
-export function contentSize(content: Content): number {
-  const { prefix, body } = content;
-  return prefix.length + (body.kind === "bytes" ? body.bytes.length : body.size);
-}
 
 /**
  * A whole content as it goes over the wire, end of data included, when it is in memory and fits in one piece. Bytes are
@@ -80,12 +74,6 @@ export function drained(socket: Socket): Promise<void> {
     socket.on("drain", done);
     socket.on("close", done);
   });
-}
-
-async function* contentChunks({ prefix, body }: Content): AsyncGenerator<Uint8Array> {
-  yield prefix;
-  if (body.kind === "bytes") yield body.bytes;
-  else yield* body.stream();
 }
 
 /** Dot-stuffing over a run of chunks; remembers the last byte in between. */

@@ -1,13 +1,9 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import type { Body, Content } from "../../src/mail/content.ts";
+import { contentSize } from "../../src/mail/content.ts";
 import { isPlain } from "../../src/relay/line-scan.ts";
-import {
-  contentPieces,
-  contentSize,
-  PIECE_BYTES_MAX,
-  wholePiece,
-} from "../../src/relay/smtp-content.ts";
+import { contentPieces, PIECE_BYTES_MAX, wholePiece } from "../../src/relay/smtp-content.ts";
 import { openPeer } from "./fake-peer.ts";
 import { content, delivery, envelope, NEVER, relayTo, shown } from "./fixtures.ts";
 
