@@ -25,7 +25,7 @@ export function introduction(config: Config, where: Whereabouts, version: string
   const rows: readonly (readonly [string, string])[] = [
     ["mail in", smtp.map(hostPort).join("  ")],
     ["", `from ${config.smtp.trust.join(" ")}; nobody else may relay`],
-    ["mail out", destinationText(config)],
+    ["mail out", destinationText(config).replace(/^mail /u, "")],
     ...hintsOf(config).map((hint) => ["", hint] as const),
     ["spool", config.spool.dir],
     ...[...http, ...sockets].map((at, index) => [index === 0 ? "operators" : "", at] as const),

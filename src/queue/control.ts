@@ -51,6 +51,7 @@ export interface QueueStatus extends StorageInfo {
   /** Deliveries under way and waiting in the window. */
   readonly delivering: number;
   readonly waiting: number;
+  /** Not before this instant, which it is when something is due already. */
   readonly nextDue: number | null;
   readonly connections: { readonly open: number; readonly idle: number };
   /** The busiest and the suspended ones, at most `DESTINATIONS_MAX`. */

@@ -230,11 +230,13 @@ async function detailOf(id: string, parts: OperatorParts): Promise<MessageDetail
 
 async function statusOf({ storage, runner, relay, world }: OperatorParts): Promise<QueueStatus> {
   const now = world.clock.now();
+  const dueAt = await storage.nextDue();
   return {
     ...(await storage.getInfo()),
     delivering: runner?.delivering ?? 0,
     waiting: runner?.waiting ?? 0,
-    nextDue: await storage.nextDue(),
+    // What is overdue, or was flushed, is due now.
+    nextDue: dueAt === null ? null : Math.max(dueAt, now),
     connections: relay?.stats() ?? { open: 0, idle: 0 },
     destinations: busiest([...(runner?.lanes() ?? [])], now),
     refusal: storage.refusal(),

@@ -24,7 +24,7 @@ test("whoever starts it learns where everything is, and never a password", () =>
     expect(text).toContain("[::1]:2525");
     expect(text).toContain("/run/admin.sock");
     expect(text).toContain(config.spool.dir);
-    expect(text).toContain("mail goes to relay.example:587, then other.example:465");
+    expect(text).toContain("goes to relay.example:587, then other.example:465");
     expect(text).not.toContain("hunter2");
     expect(text).not.toContain("port 25");
   }
