@@ -1,5 +1,4 @@
 import type { World } from "../lib/world.ts";
-import { domainOf } from "../mail/address.ts";
 import { contentSize } from "../mail/content.ts";
 import { reply } from "../mail/reply.ts";
 import type { Emit } from "../observe/events.ts";
@@ -23,6 +22,7 @@ import {
   type Selector,
   type Verb,
 } from "./control.ts";
+import { firstDomain } from "./front.ts";
 import type { NoticeOptions } from "./notices.ts";
 import type { Runner } from "./runner.ts";
 
@@ -136,7 +136,7 @@ export function operatorControl(parts: OperatorParts): QueueControl {
 async function targetOf(id: string, verb: Verb, storage: QueueStorage): Promise<Target> {
   try {
     const message = await storage.get(id);
-    return { id, state: message.state, domain: domainOfMessage(message) };
+    return { id, state: message.state, domain: firstDomain(message.envelope) };
   } catch (error) {
     const isNeeded = verb === "retry" || verb === "bounce";
     if (isNeeded || error instanceof NotFoundError) throw error;
@@ -218,7 +218,7 @@ async function detailOf(id: string, parts: OperatorParts): Promise<MessageDetail
     receivedAt: envelope.receivedAt,
     due,
     attempts,
-    domain: domainOfMessage(message),
+    domain: firstDomain(message.envelope),
     recipientCount,
     envelope,
     delayNotified,
@@ -267,10 +267,6 @@ function describe({ state, domain, sender }: Selector): string {
     sender !== undefined && `sender=<${sender}>`,
   ].filter((part) => typeof part === "string");
   return parts.length === 0 ? "all" : parts.join(" ");
-}
-
-function domainOfMessage({ envelope }: StoredMessage): string {
-  return domainOf(envelope.recipients[0]?.address ?? "");
 }
 
 async function known<T>(work: () => Promise<T>): Promise<T | undefined> {
