@@ -27,14 +27,21 @@ export function variableOf(path: string): string {
   return `${PREFIX}${path.toUpperCase().replaceAll(".", "__")}`;
 }
 
+/** Characters of a configuration file: a thousand networks and a comment for each fit several times. */
+export const FILE_LENGTH_MAX = 256 * 1024;
+
 /** The configuration file. */
 export function fileLayer(text: string, name: string, settings: readonly Setting[]): Layer {
   const origin: Origin = { kind: "file", name };
+  if (text.length > FILE_LENGTH_MAX) {
+    const message = `the file is too long: ${text.length} characters, at most ${FILE_LENGTH_MAX} are read`;
+    return oneIssue({ path: "", message, origin });
+  }
   try {
     return treeLayer(Bun.TOML.parse(text), origin, settings);
   } catch (error) {
     const line = lineOfError(text, messageOf(error));
-    const message = `${messageOf(error)}${line === undefined ? "" : `, line ${line}`}`;
+    const message = `${withoutQuotation(messageOf(error))}${line === undefined ? "" : `, line ${line}`}`;
     return { found: [], issues: [{ path: "", message, origin }] };
   }
 }
@@ -201,6 +208,11 @@ function lineOfError(text: string, message: string): number | undefined {
 }
 
 const LINES_SEARCHED_MAX = 500;
+
+/** What the parser says without the piece of the file that it repeats: a password that lacks its quotes, for instance. */
+function withoutQuotation(message: string): string {
+  return message.replace(/:? *".*$/su, "");
+}
 
 function joined(layers: readonly Layer[]): Layer {
   return {

@@ -1,3 +1,5 @@
+import { printable } from "../mail/reply.ts";
+
 /** Where a value came from, weakest first: each kind overrides those before it. */
 export interface Origin {
   readonly kind: "default" | "file" | "credential" | "environment" | "flag";
@@ -36,8 +38,13 @@ export function formatOrigin({ kind, name }: Origin): string {
   return kind === "environment" ? `$${name}` : name;
 }
 
-/** One line: where, what, and where it came from. */
+/** A key of a file may be anything, and as long. */
+const PATH_LENGTH_MAX = 200;
+const MESSAGE_LENGTH_MAX = 1000;
+
+/** One line for any terminal: where, what, and where it came from. */
 export function formatIssue({ path, message, origin }: Issue): string {
-  const subject = path === "" ? "" : `${path}: `;
-  return `${subject}${message} (${formatOrigin(origin)})`;
+  const subject = path === "" ? "" : `${printable(path, PATH_LENGTH_MAX)}: `;
+  const from = printable(formatOrigin(origin), PATH_LENGTH_MAX);
+  return `${subject}${printable(message, MESSAGE_LENGTH_MAX)} (${from})`;
 }
