@@ -1,3 +1,4 @@
+import { type CheckpointThread, startCheckpointThread } from "./checkpoint-thread.ts";
 import type { SpoolFiles } from "./files.ts";
 import type { Layout } from "./layout.ts";
 
@@ -8,16 +9,23 @@ const CHECKPOINT_ROWS = 10_000;
 export class Checkpointer {
   readonly #files: SpoolFiles;
   readonly #layout: Pick<Layout, "root" | "database">;
+  readonly #start: () => CheckpointThread;
   #fd: number | undefined;
-  #worker: Worker | undefined;
-  #running: PromiseWithResolvers<string> | undefined;
+  #thread: CheckpointThread | undefined;
+  #running: Promise<string> | undefined;
   #rows = 0;
   /** A sync failed: the system may have thrown away what it could not write, and will not say so again. */
   #isSuspect = false;
 
-  constructor(files: SpoolFiles, layout: Pick<Layout, "root" | "database">) {
+  /** `start` is called when the first checkpoint is due. */
+  constructor(
+    files: SpoolFiles,
+    layout: Pick<Layout, "root" | "database">,
+    start: () => CheckpointThread = startCheckpointThread,
+  ) {
     this.#files = files;
     this.#layout = layout;
+    this.#start = start;
   }
 
   /** Resolves when every transaction committed before the call would survive a power cut. */
@@ -36,17 +44,14 @@ export class Checkpointer {
   /** Rows were written. */
   note(rows: number): void {
     this.#rows += rows;
-    if (this.#rows < CHECKPOINT_ROWS || this.#running) return;
+    if (this.#rows < CHECKPOINT_ROWS || this.#running !== undefined) return;
     this.#rows = 0;
-    void this.#ask(this.#thread(), this.#layout.database);
+    void this.#checkpoint();
   }
 
   async close(): Promise<void> {
-    await this.#running?.promise;
-    if (this.#worker !== undefined) {
-      await this.#ask(this.#worker, "");
-      this.#worker.terminate();
-    }
+    await this.#running;
+    await this.#thread?.end();
     if (this.#fd !== undefined) this.#files.close(this.#fd);
     this.#fd = undefined;
   }
@@ -66,32 +71,18 @@ export class Checkpointer {
 
   /** Writes what is in the write-ahead file to another place, the database, and syncs that. */
   async #foldIn(): Promise<void> {
-    await this.#running?.promise;
-    const problem = await this.#ask(this.#thread(), this.#layout.database);
+    while (this.#running !== undefined) await this.#running;
+    const problem = await this.#checkpoint();
     if (problem !== "") throw new Error(`no checkpoint: ${problem}`);
   }
 
-  /** Resolves with what went wrong, or an empty text. */
-  #ask(worker: Worker, message: string): Promise<string> {
-    const answer = Promise.withResolvers<string>();
-    this.#running = answer;
-    worker.postMessage(message);
-    return answer.promise;
-  }
-
-  #thread(): Worker {
-    this.#worker ??= this.#startThread();
-    return this.#worker;
-  }
-
-  #startThread(): Worker {
-    const worker = new Worker(new URL("./checkpoint-worker.ts", import.meta.url));
-    const finish = (problem: string): void => {
-      this.#running?.resolve(problem);
+  /** Resolves with what went wrong, or an empty text. Nothing else is running. */
+  #checkpoint(): Promise<string> {
+    this.#thread ??= this.#start();
+    const running = this.#thread.checkpoint(this.#layout.database).finally(() => {
       this.#running = undefined;
-    };
-    worker.onmessage = (event: MessageEvent<string>) => finish(event.data);
-    worker.onerror = (event) => finish(event.message === "" ? "the thread failed" : event.message);
-    return worker;
+    });
+    this.#running = running;
+    return running;
   }
 }

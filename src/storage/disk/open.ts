@@ -5,6 +5,7 @@ import type { SourceBody } from "../../mail/content.ts";
 import { QueueError } from "../../mail/queue-error.ts";
 import type { Emit } from "../../observe/events.ts";
 import type { BodyFile } from "./body-file.ts";
+import type { CheckpointThread } from "./checkpoint-thread.ts";
 import { Checkpointer } from "./checkpointer.ts";
 import { Committer } from "./committer.ts";
 import { type DiskParts, DiskStorage } from "./disk-storage.ts";
@@ -45,6 +46,8 @@ export interface DiskStorageWorld {
   readonly world: World;
   readonly emit: Emit;
   readonly files?: SpoolFiles;
+  /** Starts what makes checkpoints; a thread of the platform without it. */
+  readonly checkpoints?: () => CheckpointThread;
 }
 
 /** Rows that a start keeps in memory before it writes them to queue.db. */
@@ -57,7 +60,7 @@ const BACKLOG_MAX = 10_000;
  */
 export async function openDiskStorage(
   options: DiskStorageOptions,
-  { world, emit, files = realFiles }: DiskStorageWorld,
+  { world, emit, files = realFiles, checkpoints }: DiskStorageWorld,
 ): Promise<DiskStorage> {
   const layout = layoutOf(options.directory);
   await makeDirectories(files, layout);
@@ -68,7 +71,10 @@ export async function openDiskStorage(
     const reserve = await openReserve(files, layout);
     const hasSegments = () => segmentsAfter(0, { files, layout }).length > 0;
     opened = openState({ layout, stamp: world.clock.now(), hasSegments, emit });
-    return await openOver(opened, options, { world, emit, files, layout, unlock, reserve });
+    return await openOver(opened, options, {
+      ...{ world, emit, files, layout, unlock, reserve },
+      checkpointer: new Checkpointer(files, layout, checkpoints),
+    });
   } catch (error) {
     opened?.db.close();
     unlock();
@@ -76,7 +82,8 @@ export async function openDiskStorage(
   }
 }
 
-interface Base extends Pick<DiskParts, "world" | "emit" | "files" | "layout" | "unlock"> {
+interface Base
+  extends Pick<DiskParts, "world" | "emit" | "files" | "layout" | "unlock" | "checkpointer"> {
   readonly reserve: Reserve;
 }
 
@@ -95,9 +102,8 @@ async function openOver(
   const epoch = db.meta("epoch");
   db.transaction(() => db.unleaseAll(epoch));
   const trouble: Trouble = { reason: undefined };
-  const checkpointer = new Checkpointer(files, layout);
   const reader = new SegmentReader(files, layout, ({ id }, error) => storage.onDamage(id, error));
-  const journal = openJournal({ ...base, db, trouble, checkpointer, reader, spares });
+  const journal = openJournal({ ...base, db, trouble, reader, spares });
   const newest = await indexUnknown({ ...base, db, journal, epoch }, salvage);
 
   const bodyFiles = new WeakMap<SourceBody, BodyFile>();
@@ -118,7 +124,6 @@ async function openOver(
     newId: idMaker(world.clock.now, world.random),
     db,
     journal,
-    checkpointer,
     committer,
     bodyFiles,
     reader,
@@ -154,8 +159,7 @@ async function indexUnknown(
 }
 
 function openJournal(
-  parts: Base &
-    Pick<DiskParts, "db" | "trouble" | "checkpointer" | "reader"> & { readonly spares: Spares },
+  parts: Base & Pick<DiskParts, "db" | "trouble" | "reader"> & { readonly spares: Spares },
 ): Journal {
   const { files, layout, emit, world, db, trouble, checkpointer, reader, spares, reserve } = parts;
   return new Journal({
