@@ -1,3 +1,4 @@
+import { isIPv4, isIPv6 } from "node:net";
 import { isAscii } from "./address.ts";
 import type { DsnRequest, Notify } from "./envelope.ts";
 import { type Reply, reply } from "./reply.ts";
@@ -59,6 +60,8 @@ const NULL_PATH = new RegExp(`^ *<>${PARAMETERS}`, "u");
 const POSTMASTER = new RegExp(`^ *<(postmaster)>${PARAMETERS}`, "iu");
 /** Invisible characters that would make two different addresses look the same, and C1 controls. */
 const DECEPTIVE = /[\u0080-\u009f\u200b\u2028\u2029\u2060\ufeff]/u;
+/** RFC 5321 §4.1.3: the only tag there is. */
+const IPV6_TAG = /^IPv6:/iu;
 /** RFC 5321 §4.1.2, `esmtp-keyword ["=" esmtp-value]`. */
 const PARAMETER = /^([A-Za-z0-9][A-Za-z0-9-]*)(?:=([!-~\u00a0-\u{10ffff}]+))?$/u;
 /** Controls, also those that an escape may have hidden. */
@@ -119,8 +122,14 @@ function parsePath(text: string): Path | undefined {
   if (match === null) return;
   const [, local = "", domain = "", parameters] = match;
   if (octets(local) > LOCAL_PART_OCTETS_MAX || octets(domain) > DOMAIN_OCTETS_MAX) return;
+  if (domain.startsWith("[") && !isLiteral(domain.slice(1, -1))) return;
   const address = `${local}@${domain}`;
   return DECEPTIVE.test(address) ? undefined : { address, parameters };
+}
+
+/** Whether the inside of an address literal is an address (RFC 5321 §4.1.3). */
+function isLiteral(text: string): boolean {
+  return IPV6_TAG.test(text) ? isIPv6(text.replace(IPV6_TAG, "")) : isIPv4(text);
 }
 
 function parseSpecial(pattern: RegExp, text: string): Path | undefined {
