@@ -40,7 +40,8 @@ export async function openEdges(
   }
 }
 
-function edgeOptions(
+/** What every SMTP listener of a configuration keeps to, wherever it listens. */
+export function edgeOptions(
   { smtp }: Config,
   tls: TlsMaterial | undefined,
 ): Omit<SmtpEdgeOptions, "listen" | "implicitTls"> {
