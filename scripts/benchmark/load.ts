@@ -51,19 +51,35 @@ export async function finalDotLatencies(load: Load): Promise<readonly number[]> 
   return latencies;
 }
 
-function messageOf(bytes: number): string {
+/** A message of about so many octets, final dot included. */
+export function messageOf(bytes: number): string {
   const line = `${"X".repeat(78)}\r\n`;
   const body = line.repeat(Math.ceil(bytes / line.length)).slice(0, bytes - 2);
   const header = "From: sender@example.test\r\nTo: recipient@example.com\r\nSubject: bench\r\n\r\n";
   return `${header}${body}\r\n.\r\n`;
 }
 
-/** One connection that says a thing and waits for its reply, measuring from the moment the last octet was written. */
-async function openClient(port: number) {
+/** A client's connection. */
+export interface Client {
+  /**
+   * Says a thing and waits for its reply; gives the milliseconds from the moment the last octet was written. Rejects when
+   * that is a refusal, or the connection ends.
+   */
+  say(bytes: string | Uint8Array): Promise<number>;
+  end(): void;
+}
+
+/** Connects, and waits for the greeting. */
+export async function openClient(port: number): Promise<Client> {
   const socket = connect({ host: "127.0.0.1", port });
   socket.setNoDelay(true);
   let waiting = Promise.withResolvers<void>();
   let received = "";
+  let ended: Error | undefined;
+  const fail = (error: Error) => {
+    ended ??= error;
+    waiting.reject(ended);
+  };
   socket.on("data", (chunk: Buffer) => {
     received += chunk.toString("latin1");
     if (!/(?:^|\n)\d{3} [^\n]*\n$/u.test(received)) return;
@@ -72,11 +88,12 @@ async function openClient(port: number) {
     if (/^[23]/u.test(reply)) waiting.resolve();
     else waiting.reject(new Error(`refused: ${reply}`));
   });
-  socket.on("error", (error) => waiting.reject(error));
-  socket.on("close", () => waiting.reject(new Error("connection closed")));
+  socket.on("error", fail);
+  socket.on("close", () => fail(new Error("connection closed")));
   await waiting.promise;
   return {
-    async say(bytes: string | Uint8Array): Promise<number> {
+    async say(bytes) {
+      if (ended) throw ended;
       waiting = Promise.withResolvers();
       let writtenAt = performance.now();
       socket.write(bytes, () => {
