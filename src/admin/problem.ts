@@ -1,3 +1,4 @@
+import { terminalJson } from "../lib/json.ts";
 /** What stands before a request and its answer. */
 export interface Problem {
   readonly status: number;
@@ -23,7 +24,7 @@ const TITLES: Readonly<Record<number, string>> = {
 export function problemResponse({ status, detail, headers, members }: Problem): Response {
   const title = TITLES[status] ?? "Error";
   const body = { type: "about:blank", title, status, detail, ...members };
-  return new Response(`${JSON.stringify(body)}\n`, {
+  return new Response(`${terminalJson(body)}\n`, {
     status,
     headers: { "Content-Type": "application/problem+json", ...headers },
   });

@@ -1,5 +1,6 @@
 import { type Context, Hono } from "hono";
 import { ID_PATTERN } from "../lib/id.ts";
+import { terminalJson } from "../lib/json.ts";
 import type { Clock } from "../lib/world.ts";
 import { QueueError } from "../mail/queue-error.ts";
 import { formatReply } from "../mail/reply.ts";
@@ -111,9 +112,9 @@ function routesOf(
     readQuery(c.req.url, formatQuery);
     const report = await ready();
     const shown = guard.isTrusted(c.req.raw, c.env ?? {}) ? report : withoutReasons(report);
-    return c.json(shown, report.status === "ready" ? 200 : 503);
+    return json(shown, report.status === "ready" ? 200 : 503);
   };
-  const livez: Handler = (c) => c.json({ status: "live" });
+  const livez: Handler = () => json({ status: "live" });
   return {
     "/": { GET: overview(control, parts, ready) },
     "/livez": { GET: livez },
@@ -154,7 +155,7 @@ function overview(
     const told = { version, hostname, startedAt, now, ready: report, totals, queue: status };
     return text
       ? plainText(overviewText(told, new URL(c.req.url).origin))
-      : c.json(overviewJson(told));
+      : json(overviewJson(told));
   };
 }
 
@@ -162,9 +163,7 @@ function queue(control: QueueControl, { clock }: AdminParts): Handler {
   return async (c) => {
     const text = wantsText(c, "json");
     const status = await control.status();
-    return text
-      ? plainText(queueText(status, clock.now()))
-      : c.json(queueJson(status, clock.now()));
+    return text ? plainText(queueText(status, clock.now())) : json(queueJson(status, clock.now()));
   };
 }
 
@@ -187,7 +186,7 @@ function list(control: QueueControl, { clock }: AdminParts): Handler {
       return plainText(messagesText(messages, next, clock.now()));
     }
     const shapes = messages.map(({ summary, detail }) => summaryJson(summary, detail));
-    return c.json({ messages: shapes, next });
+    return json({ messages: shapes, next });
   };
 }
 
@@ -195,7 +194,7 @@ function show(control: QueueControl, { clock }: AdminParts): Handler {
   return async (c) => {
     const text = wantsText(c, "json");
     const detail = await existing(c, (id) => control.show(id));
-    return text ? plainText(messageText(detail, clock.now())) : c.json(detailJson(detail));
+    return text ? plainText(messageText(detail, clock.now())) : json(detailJson(detail));
   };
 }
 
@@ -211,7 +210,7 @@ function apply(control: QueueControl, verb: Verb): Handler {
   return async (c) => {
     readQuery(c.req.url, noQuery);
     const id = await existing(c, async (id) => ((await control[verb](id)) ? id : undefined));
-    return c.json({ id, done: true });
+    return json({ id, done: true });
   };
 }
 
@@ -219,7 +218,7 @@ function bulk(control: QueueControl, verb: Verb): Handler {
   return async (c) => {
     const selector = readSelector(c.req.url);
     const count = await control.each(verb, selector);
-    return c.json({ count });
+    return json({ count });
   };
 }
 
@@ -228,7 +227,7 @@ function flush(control: QueueControl): Handler {
     const selector = selectorOf(readQuery(c.req.url, flushQuery));
     const all = Object.keys(selector).length === 0;
     const flushed = await (all ? control.flush() : control.flush(selector));
-    return c.json({ flushed });
+    return json({ flushed });
   };
 }
 
@@ -267,6 +266,12 @@ function quality(accept: string, type: string): number {
   const range = accept.split(",").find((one) => one.trim().toLowerCase().split(";")[0] === type);
   if (range === undefined) return 0;
   return Number(/;\s*q=([\d.]+)/iu.exec(range)?.[1] ?? 1);
+}
+
+/** Also read in terminals: nothing in it is one's command. */
+function json(value: unknown, status = 200): Response {
+  const headers = { "Content-Type": "application/json" };
+  return new Response(terminalJson(value), { status, headers });
 }
 
 function plainText(text: string): Response {

@@ -74,9 +74,8 @@ export function adminClient(
       const response = await answered(method, path);
       const result = v.safeParse(shape, await response.json().catch(() => undefined));
       if (result.success) return result.output;
-      throw new CliError(`the answer to ${method} ${path} is not understood`, {
-        code: exit.software,
-      });
+      const asked = `${method} ${path.replace(/\?.*$/su, "")}`;
+      throw new CliError(`the answer to ${asked} is not understood`, { code: exit.software });
     },
   };
 }

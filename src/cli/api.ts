@@ -7,6 +7,8 @@ const instant = v.pipe(
   v.check((text) => !Number.isNaN(Date.parse(text)), "an instant"),
 );
 const text = v.nullish(v.string(), "");
+/** Printed as it is, beside what others wrote. */
+const word = v.pipe(v.string(), v.regex(/^[\w-]{1,64}$/u));
 const count = v.pipe(v.number(), v.minValue(0));
 
 /** One that is done may have lost its address. */
@@ -17,8 +19,8 @@ const recipient = v.object({
 });
 
 export const messageSchema = v.object({
-  id: v.string(),
-  state: v.string(),
+  id: word,
+  state: word,
   sender: v.string(),
   size: count,
   received_at: instant,
@@ -41,7 +43,7 @@ export const detailSchema = v.object({
 
 export const queueSchema = v.looseObject({
   size: count,
-  states: v.record(v.string(), v.number()),
+  states: v.record(word, v.number()),
 });
 
 export const flushedSchema = v.object({ flushed: count });

@@ -1,3 +1,4 @@
+import { terminalJson } from "../lib/json.ts";
 import { exit } from "../lib/sysexits.ts";
 import type { Command } from "./command.ts";
 import { load, tellIssues } from "./configured.ts";
@@ -14,7 +15,7 @@ export const configCheck: Command = {
     const result = load(args, parts);
     const good = result.kind === "loaded";
     const issues = good ? [] : result.issues;
-    if (args.has("json")) await parts.stdout.write(`${JSON.stringify({ issues }, null, 2)}\n`);
+    if (args.has("json")) await parts.stdout.write(`${terminalJson({ issues }, 2)}\n`);
     else if (!good) await tellIssues(result, parts.stderr);
     else await parts.stdout.write(`configuration is good (${result.file ?? "no file"})\n`);
     return good ? exit.ok : exit.config;

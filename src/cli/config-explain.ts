@@ -1,4 +1,5 @@
 import { type Explained, explain } from "../config/explain.ts";
+import { terminalJson } from "../lib/json.ts";
 import { exit } from "../lib/sysexits.ts";
 import type { Command } from "./command.ts";
 import { withConfig } from "./configured.ts";
@@ -17,7 +18,7 @@ export const configExplain: Command = {
     return withConfig(args, parts, async (loaded) => {
       const wanted = args.positionals;
       const all = explain(loaded).filter(({ path }) => isWanted(path, wanted));
-      const text = args.has("json") ? JSON.stringify(all, null, 2) : asToml(all, parts.stdout);
+      const text = args.has("json") ? terminalJson(all, 2) : asToml(all, parts.stdout);
       await parts.stdout.write(`${text}\n`);
       return all.length > 0 ? exit.ok : exit.data;
     });
@@ -39,5 +40,5 @@ function asToml(settings: readonly Explained[], writer: Writer): string {
 
 /** JSON's text, numbers and lists are TOML's as well. */
 function tomlValue(value: unknown): string {
-  return Array.isArray(value) ? `[${value.map(tomlValue).join(", ")}]` : JSON.stringify(value);
+  return Array.isArray(value) ? `[${value.map(tomlValue).join(", ")}]` : terminalJson(value);
 }

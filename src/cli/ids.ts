@@ -1,3 +1,4 @@
+import { terminalJson } from "../lib/json.ts";
 import { exit } from "../lib/sysexits.ts";
 import { CliError } from "./cli-error.ts";
 
@@ -31,7 +32,7 @@ async function* idsOfStream(stdin: AsyncIterable<Uint8Array>): AsyncGenerator<st
 function idOf(word: string): string {
   const id = word.replace(/[*!#]$/u, "");
   if (ID.test(id)) return id.toUpperCase();
-  throw new CliError(`not a message id: ${JSON.stringify(word.slice(0, 100))}`, {
+  throw new CliError(`not a message id: ${terminalJson(word.slice(0, 100))}`, {
     code: exit.data,
   });
 }

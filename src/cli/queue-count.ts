@@ -1,3 +1,4 @@
+import { terminalJson } from "../lib/json.ts";
 import { exit } from "../lib/sysexits.ts";
 import { adminClient } from "./admin-client.ts";
 import { queueSchema } from "./api.ts";
@@ -16,7 +17,7 @@ export const queueCount: Command = {
       const queue = await adminClient(config, parts).call("GET", "/v1/queue", queueSchema);
       const rows = [...Object.entries(queue.states), ["total", queue.size] as const];
       const text = rows.map(([state, count]) => `${state.padEnd(10)} ${String(count).padStart(9)}`);
-      const json = JSON.stringify(queue, null, 2);
+      const json = terminalJson(queue, 2);
       await parts.stdout.write(`${args.has("json") ? json : text.join("\n")}\n`);
       return exit.ok;
     });

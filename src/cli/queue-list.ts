@@ -1,3 +1,4 @@
+import { terminalJson } from "../lib/json.ts";
 import { exit } from "../lib/sysexits.ts";
 import { type AdminClient, adminClient } from "./admin-client.ts";
 import { type Message, type Page, pageSchema } from "./api.ts";
@@ -75,6 +76,6 @@ async function printText(pages: AsyncIterable<readonly Message[]>, out: Writer):
 
 async function printJson(pages: AsyncIterable<readonly Message[]>, out: Writer): Promise<void> {
   for await (const page of pages) {
-    await out.write(page.map((message) => `${JSON.stringify(listedJson(message))}\n`).join(""));
+    await out.write(page.map((message) => `${terminalJson(listedJson(message))}\n`).join(""));
   }
 }

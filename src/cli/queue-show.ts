@@ -1,3 +1,4 @@
+import { terminalJson } from "../lib/json.ts";
 import { exit } from "../lib/sysexits.ts";
 import { headerEnd } from "../mail/header.ts";
 import { printable } from "../mail/reply.ts";
@@ -18,7 +19,7 @@ export const queueShow: Command = {
   summary: "show one message: its state, its recipients, its content",
   usage: "ID [--headers | --raw | --json]",
   options: [
-    { name: "headers", doc: "print the header of the message" },
+    { name: "headers", doc: "print the header of the message, fit for a terminal" },
     { name: "raw", doc: "print the message as it is stored" },
     { name: "json", doc: "print all that is known of it, as JSON" },
   ],
@@ -65,7 +66,17 @@ async function printHeader(client: AdminClient, id: string, { stdout }: CliParts
     if (length >= HEADER_BYTES_MAX) break;
   }
   const head = Buffer.concat(chunks);
-  await stdout.write(head.subarray(0, headerEnd(head)));
+  await stdout.write(withoutControls(head.subarray(0, headerEnd(head))));
+}
+
+const HEADER_CONTROLS =
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is replaced
+  /[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f]|\r(?!\n)|\u00c2[\u0080-\u009f]/gu;
+
+/** A header for a terminal: `?` for each control character, C1 in UTF-8 too, and for a CR that ends no line. */
+function withoutControls(header: Uint8Array): Uint8Array {
+  const text = Buffer.from(header).toString("latin1");
+  return Buffer.from(text.replace(HEADER_CONTROLS, "?"), "latin1");
 }
 
 async function printDetail(
@@ -78,7 +89,7 @@ async function printDetail(
   if (json) {
     const response = await client.raw("GET", path);
     if (!response.ok) throw await refusal(response);
-    await stdout.write(`${JSON.stringify(await response.json(), null, 2)}\n`);
+    await stdout.write(`${terminalJson(await response.json(), 2)}\n`);
     return;
   }
   await describeTo(stdout, await client.call("GET", path, detailSchema));

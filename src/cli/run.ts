@@ -1,5 +1,6 @@
 import { didYouMean } from "../config/suggest.ts";
 import { exit } from "../lib/sysexits.ts";
+import { printable } from "../mail/reply.ts";
 import { type Option, parseArguments } from "./arguments.ts";
 import { BrokenPipe, CliError, usageError } from "./cli-error.ts";
 import type { Command } from "./command.ts";
@@ -43,6 +44,9 @@ export const COMMANDS: readonly Command[] = [
   sink,
   version,
 ];
+
+/** Of what is told on `stderr`: a word of the command line may be as long as the system lets it. */
+const LINE_MAX = 1000;
 
 const HELP: Option = { name: "help", short: "h", doc: "explain this command" };
 const HELP_WORDS = new Set(["help", "--help", "-h"]);
@@ -114,7 +118,7 @@ function find(argv: readonly string[]): Command {
 async function tell(error: unknown, { stderr }: CliParts): Promise<number> {
   if (error instanceof BrokenPipe) return exit.ok;
   const known = error instanceof CliError;
-  const text = known ? error.message : `internal error: ${String(error)}`;
+  const text = printable(known ? error.message : `internal error: ${String(error)}`, LINE_MAX);
   const hint = known && error.code === exit.usage ? 'Try "slimta-queue help".\n' : "";
   await stderr.write(`${paint(stderr, "red", "error:")} ${text}\n${hint}`);
   return known ? error.code : exit.software;

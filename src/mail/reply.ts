@@ -37,9 +37,13 @@ export function formatReply({ code, enhanced, text }: Reply): string {
   return `${code} ${enhanced} ${text}`.trimEnd();
 }
 
-/** Text of unknown origin made safe for one line: control characters become spaces, the length is bounded. */
-export function printable(text: string, lengthMax: number): string {
+// Controls, line separators and what turns the direction of text on a terminal.
+const UNPRINTABLE =
   // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is replaced
-  const clean = text.replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029]+/gu, " ").trim();
+  /[\u0000-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]+/gu;
+
+/** Text of unknown origin made safe for one line: what no line can show becomes a space, the length is bounded. */
+export function printable(text: string, lengthMax: number): string {
+  const clean = text.replace(UNPRINTABLE, " ").trim();
   return clean.length <= lengthMax ? clean : `${clean.slice(0, lengthMax - 3)}...`;
 }

@@ -2,7 +2,14 @@ import { unreachable } from "../lib/assert.ts";
 import { formatReply } from "../mail/reply.ts";
 import type { AcceptedEvent, ClientEvent, DeliveryEvent, Event, RefusedEvent } from "./events.ts";
 import { lifecycleLevel, notificationName, operatorPhrase, type Service } from "./log-fact.ts";
-import { cleanAddress, cleanCommand, cleanReason, cleanText, cleanWord } from "./sanitise.ts";
+import {
+  cleanAddress,
+  cleanCommand,
+  cleanReason,
+  cleanRelay,
+  cleanText,
+  cleanWord,
+} from "./sanitise.ts";
 import { stamper } from "./stamp.ts";
 
 export interface JsonOptions {
@@ -134,7 +141,7 @@ function deliveryFact(event: DeliveryEvent): Fact {
     id: event.id,
     event: "delivery",
     to: cleanAddress(event.recipient),
-    relay: cleanText(event.relay),
+    relay: cleanRelay(event.relay),
     destination: cleanText(event.destination),
     conn_use: event.connectionUse > 1 ? event.connectionUse : undefined,
     delay: event.delayMs / 1000,

@@ -19,7 +19,14 @@ import {
   operatorPhrase,
   type Service,
 } from "./log-fact.ts";
-import { cleanAddress, cleanCommand, cleanReason, cleanText, cleanWord } from "./sanitise.ts";
+import {
+  cleanAddress,
+  cleanCommand,
+  cleanReason,
+  cleanRelay,
+  cleanText,
+  cleanWord,
+} from "./sanitise.ts";
 import { seconds } from "./seconds.ts";
 import { type StampStyle, stamper } from "./stamp.ts";
 
@@ -133,7 +140,7 @@ function peer({ host, ip }: Client): string {
 function delivery(event: DeliveryEvent, head: Head): string {
   const [before, queue, setup, transfer] = event.delaysMs;
   const reused = event.connectionUse > 1 ? `, conn_use=${event.connectionUse}` : "";
-  return `${head("smtp")}${event.id}: to=<${cleanAddress(event.recipient)}>, relay=${cleanText(event.relay)}${reused}, delay=${seconds(event.delayMs)}, delays=${seconds(before)}/${seconds(queue)}/${seconds(setup)}/${seconds(transfer)}, dsn=${event.reply.enhanced}, status=${event.status} (${explanation(event)})\n`;
+  return `${head("smtp")}${event.id}: to=<${cleanAddress(event.recipient)}>, relay=${cleanRelay(event.relay)}${reused}, delay=${seconds(event.delayMs)}, delays=${seconds(before)}/${seconds(queue)}/${seconds(setup)}/${seconds(transfer)}, dsn=${event.reply.enhanced}, status=${event.status} (${explanation(event)})\n`;
 }
 
 function explanation(event: DeliveryEvent): string {
@@ -141,7 +148,7 @@ function explanation(event: DeliveryEvent): string {
   if (event.status === "sent") return cleanText(formatReply(reply));
   if (!isSaidByPeer(event)) return cleanText(reply.text === "" ? formatReply(reply) : reply.text);
   const host = relay.replace(/:\d+$/u, "");
-  return `host ${cleanText(host)} said: ${cleanText(formatReply(reply))} (in reply to ${commandPhrase(cleanReplyTo(command))})`;
+  return `host ${cleanRelay(host)} said: ${cleanText(formatReply(reply))} (in reply to ${commandPhrase(cleanReplyTo(command))})`;
 }
 
 /** `end of DATA` is the one name of a command that is no command. */
@@ -157,7 +164,8 @@ function client(event: ClientEvent, head: Head): string {
 
 function refused(event: RefusedEvent, head: Head): string {
   const { client, command, reply } = event;
-  const text = cleanReason(formatReply(reply));
+  // A reply repeats what the client said; it must not look like the keys behind it.
+  const text = cleanReason(formatReply(reply)).replaceAll("=<", "?<");
   if (command.startsWith("AUTH")) {
     return `${head("smtpd")}warning: ${peer(client)}: SASL ${mechanism(command)} authentication failed: ${text}\n`;
   }

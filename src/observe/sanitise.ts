@@ -3,6 +3,8 @@ import { REPLY_TEXT_MAX } from "../mail/reply.ts";
 /** An address of RFC 5321 §4.5.3.1 is at most 256 octets long; a longer one was refused or is somebody's joke. */
 const ADDRESS_LENGTH_MAX = 320;
 const WORD_LENGTH_MAX = 255;
+/** A name, an address in brackets and a port. */
+const RELAY_LENGTH_MAX = 320;
 
 // Controls, line separators and what turns the direction of text on a terminal.
 const UNPRINTABLE =
@@ -11,9 +13,12 @@ const UNPRINTABLE =
 const UNPRINTABLE_OR_BRACKET = new RegExp(`${UNPRINTABLE.source}|[<>]`, "u");
 const NOT_IN_A_WORD = new RegExp(`${UNPRINTABLE.source}|[\\s<>()[\\],;="]`, "u");
 
+const NOT_IN_A_RELAY = new RegExp(`${UNPRINTABLE.source}|[\\s<>(),;="]`, "u");
+
 const EVERY_UNPRINTABLE = new RegExp(UNPRINTABLE.source, "gu");
 const EVERY_BRACKET = new RegExp(UNPRINTABLE_OR_BRACKET.source, "gu");
 const EVERY_NOT_IN_A_WORD = new RegExp(NOT_IN_A_WORD.source, "gu");
+const EVERY_NOT_IN_A_RELAY = new RegExp(NOT_IN_A_RELAY.source, "gu");
 
 const CREDENTIALS = /(\b[a-z][a-z0-9+.-]*:\/\/)[^\s/@]*@/giu;
 
@@ -28,6 +33,12 @@ export function cleanAddress(address: string): string {
 export function cleanWord(word: string): string {
   const short = word.length <= WORD_LENGTH_MAX ? word : `${word.slice(0, WORD_LENGTH_MAX)}...`;
   return NOT_IN_A_WORD.test(short) ? short.replace(EVERY_NOT_IN_A_WORD, "?") : short;
+}
+
+/** `host[address]:port`, of which DNS says the host: one word, its brackets kept. */
+export function cleanRelay(relay: string): string {
+  const short = relay.length <= RELAY_LENGTH_MAX ? relay : `${relay.slice(0, RELAY_LENGTH_MAX)}...`;
+  return NOT_IN_A_RELAY.test(short) ? short.replace(EVERY_NOT_IN_A_RELAY, "?") : short;
 }
 
 /** Text of unknown origin for the end of a line. */
