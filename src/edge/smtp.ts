@@ -29,6 +29,7 @@ export interface SmtpEdgeOptions extends Omit<SessionOptions, "listener"> {
   /** Who may send mail to other hosts: networks as `networkTest` reads them. */
   readonly trustedNetworks: readonly string[];
   readonly connectionsMax: number;
+  /** Of clients outside the trusted networks. */
   readonly connectionsPerIpMax: number;
 }
 
@@ -164,12 +165,13 @@ class EdgeServer extends SMTPServer {
 
   /** Counts a connection in; the reply is set when there are too many. */
   admit(connection: EdgeConnection): Reply | undefined {
-    const { ip } = connection;
+    const { ip, isTrusted } = connection;
     const fromIp = (this.#perIp.get(ip) ?? 0) + 1;
     this.#perIp.set(ip, fromIp);
     this.open.add(connection);
     if (this.open.size > this.#edge.connectionsMax) return TOO_MANY_CONNECTIONS;
-    return fromIp > this.#edge.connectionsPerIpMax ? TOO_MANY_FROM_IP : undefined;
+    if (isTrusted || fromIp <= this.#edge.connectionsPerIpMax) return undefined;
+    return TOO_MANY_FROM_IP;
   }
 
   release(connection: EdgeConnection): void {
@@ -220,6 +222,7 @@ class EdgeServer extends SMTPServer {
 /** smtp-server as a connection: STARTTLS and the orderly close are its; what is said is up to `SmtpSession`. */
 class EdgeConnection extends SMTPConnection {
   readonly ip: string;
+  readonly isTrusted: boolean;
   readonly client: SmtpSession;
   readonly #edge: EdgeServer;
   /** The outermost socket, also while its handshake is under way. */
@@ -230,13 +233,14 @@ class EdgeConnection extends SMTPConnection {
     this.#edge = edge;
     this.#top = socket;
     this.ip = clientIp(socket.remoteAddress ?? "");
+    this.isTrusted = edge.isTrusted(this.ip);
     const { door, parts, sessionOptions } = edge;
     this.client = new SmtpSession(sessionOptions, {
       ...parts,
       door,
       wire: this.#wire(),
       ip: this.ip,
-      trusted: edge.isTrusted(this.ip),
+      trusted: this.isTrusted,
       tls: edge.options.secure ? tlsOf(socket) : undefined,
       hasCertificate: () => edge.hasCertificate(),
     });

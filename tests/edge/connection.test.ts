@@ -159,8 +159,9 @@ describe("a sink that fails", () => {
 
 describe("limits", () => {
   test("connections in all, and of one address", async () => {
-    for (const options of [{ connectionsMax: 2 }, { connectionsPerIpMax: 2 }]) {
-      await using it = await startEdge(options);
+    const strangers = { trustedNetworks: [] };
+    for (const limit of [{ connectionsMax: 2 }, { connectionsPerIpMax: 2 }]) {
+      await using it = await startEdge({ ...strangers, ...limit });
       const [first] = [await it.dial(), await it.dial()];
       const third = dialogOver(connect(it.port, "127.0.0.1"));
       expect(await third.closed()).toStartWith("421 4.7.0 Too many connections");
@@ -174,6 +175,15 @@ describe("limits", () => {
       const fourth = await it.dial();
       expect(await fourth.say("NOOP")).toStartWith("250");
     }
+  });
+
+  test("a trusted client may have as many as there are", async () => {
+    await using it = await startEdge({ connectionsPerIpMax: 2, connectionsMax: 4 });
+    const clients = [await it.dial(), await it.dial(), await it.dial(), await it.dial()];
+    for (const client of clients) expect(await client.say("NOOP")).toStartWith("250");
+    const fifth = dialogOver(connect(it.port, "127.0.0.1"));
+    expect(await fifth.closed()).toStartWith("421 4.7.0 Too many connections, try again");
+    fifth.socket.destroy();
   });
 
   test("idle clients are sent away, between commands and within data", async () => {
