@@ -10,6 +10,7 @@ export class Checkpointer {
   readonly #files: SpoolFiles;
   readonly #layout: Pick<Layout, "root" | "database">;
   readonly #start: () => CheckpointThread;
+  readonly #rowsMax: number;
   #fd: number | undefined;
   #thread: CheckpointThread | undefined;
   #running: Promise<string> | undefined;
@@ -22,10 +23,12 @@ export class Checkpointer {
     files: SpoolFiles,
     layout: Pick<Layout, "root" | "database">,
     start: () => CheckpointThread = startCheckpointThread,
+    rowsMax = CHECKPOINT_ROWS,
   ) {
     this.#files = files;
     this.#layout = layout;
     this.#start = start;
+    this.#rowsMax = rowsMax;
   }
 
   /** Resolves when every transaction committed before the call would survive a power cut. */
@@ -44,7 +47,7 @@ export class Checkpointer {
   /** Rows were written. */
   note(rows: number): void {
     this.#rows += rows;
-    if (this.#rows < CHECKPOINT_ROWS || this.#running !== undefined) return;
+    if (this.#rows < this.#rowsMax || this.#running !== undefined) return;
     this.#rows = 0;
     void this.#checkpoint();
   }

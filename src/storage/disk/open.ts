@@ -48,6 +48,8 @@ export interface DiskStorageWorld {
   readonly files?: SpoolFiles;
   /** Starts what makes checkpoints; a thread of the platform without it. */
   readonly checkpoints?: () => CheckpointThread;
+  /** So many rows are written between two checkpoints. */
+  readonly checkpointRows?: number;
 }
 
 /** Rows that a start keeps in memory before it writes them to queue.db. */
@@ -60,7 +62,7 @@ const BACKLOG_MAX = 10_000;
  */
 export async function openDiskStorage(
   options: DiskStorageOptions,
-  { world, emit, files = realFiles, checkpoints }: DiskStorageWorld,
+  { world, emit, files = realFiles, checkpoints, checkpointRows }: DiskStorageWorld,
 ): Promise<DiskStorage> {
   const layout = layoutOf(options.directory);
   await makeDirectories(files, layout);
@@ -73,7 +75,7 @@ export async function openDiskStorage(
     opened = openState({ layout, stamp: world.clock.now(), hasSegments, emit });
     return await openOver(opened, options, {
       ...{ world, emit, files, layout, unlock, reserve },
-      checkpointer: new Checkpointer(files, layout, checkpoints),
+      checkpointer: new Checkpointer(files, layout, checkpoints, checkpointRows),
     });
   } catch (error) {
     opened?.db.close();
