@@ -7,6 +7,7 @@ import { BrokenPipe } from "./cli/cli-error.ts";
 import type { CliParts, Writer } from "./cli/parts.ts";
 import { runCli } from "./cli/run.ts";
 import { realWorld } from "./lib/world.ts";
+import { durability } from "./selftest/durability.ts";
 
 declare const BUILD_VERSION: string;
 declare const BUILD_COMMIT: string;
@@ -16,12 +17,21 @@ const version = {
   commit: typeof BUILD_COMMIT === "string" ? BUILD_COMMIT : "development",
 };
 
+/** How this program is run again: the executable alone, or Bun with the source. */
+const isExecutable = typeof BUILD_VERSION === "string";
+const command = isExecutable ? [process.execPath] : [process.execPath, import.meta.path];
+
 const parts: CliParts = {
   serve: (config) => {
     const end = (code: number): void => process.exit(code);
     return serve(config, { version: version.version, end, ...watched(config.log.format) });
   },
   fsck,
+  selftest: (options, io) => {
+    const world = realWorld;
+    const stop = stopSignal();
+    return durability(options, io, { command, world, nanoseconds: Bun.nanoseconds, stop });
+  },
   env: process.env,
   facts: {
     uid: process.getuid?.() ?? 0,

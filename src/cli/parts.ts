@@ -27,12 +27,21 @@ export interface FsckOptions {
   readonly repair: boolean;
 }
 
+export interface SelftestOptions {
+  readonly dir: string;
+  readonly durationMs: number;
+  readonly json: boolean;
+  readonly strict: boolean;
+}
+
 /** All that the command line takes from the rest of the program and from the machine. */
 export interface CliParts extends Io {
   /** Runs the daemon until it is told to stop; resolves with the exit code. */
   readonly serve: (config: Config, io: ServiceIo) => Promise<number>;
   /** Checks a spool that no daemon uses; resolves with the exit code. */
   readonly fsck: (config: Config, options: FsckOptions, io: ServiceIo) => Promise<number>;
+  /** Tries a volume out; resolves with the exit code. */
+  readonly selftest: (options: SelftestOptions, io: Io) => Promise<number>;
   readonly env: Env;
   readonly facts: Facts;
   readonly readFile: ReadFile;

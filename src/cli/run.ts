@@ -21,6 +21,7 @@ import { queueRelease } from "./queue-release.ts";
 import { queueRemove } from "./queue-remove.ts";
 import { queueRetry } from "./queue-retry.ts";
 import { queueShow } from "./queue-show.ts";
+import { selftestDurability } from "./selftest-durability.ts";
 import { serve } from "./serve.ts";
 import { sink } from "./sink/sink.ts";
 import { version } from "./version.ts";
@@ -41,6 +42,7 @@ export const COMMANDS: readonly Command[] = [
   configExplain,
   fsck,
   healthcheck,
+  selftestDurability,
   sink,
   version,
 ];
