@@ -215,7 +215,8 @@ export class DiskStorage implements QueueStorage {
   async setHeld(id: string, held: boolean): Promise<boolean> {
     while (this.#settling.has(id)) await this.#settling.change([id]);
     const changed = this.#ledger.hold(id, held);
-    if (changed) await this.#parts.journal.durable();
+    // Also when it was so already: perhaps not durably yet.
+    await this.#parts.journal.durable();
     return changed;
   }
 
