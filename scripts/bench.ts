@@ -50,6 +50,7 @@ const setting: Setting = {
   sessions: 20,
   bytes: 10 * 1024,
   parent: spoolsDir(usableDir()).path,
+  runs,
 };
 await main();
 

@@ -9,6 +9,8 @@ import { tempDir } from "../../tests/support/temp-dir.ts";
 import { until } from "../../tests/support/until.ts";
 import type { Measures, Setting } from "./compared.ts";
 import { flush, queueOf } from "./contender.ts";
+import { deferredBacklog } from "./deferred-backlog.ts";
+import { isolation } from "./isolation.ts";
 import { smtpSource } from "./load.ts";
 import { cpuSeconds, forgetPeak, peakMb, residentMb, wakeUps } from "./processes.ts";
 
@@ -38,6 +40,24 @@ const MILLION = 1_000_000;
 export const ALONE: readonly AloneCase[] = [
   { name: "idle", title: "idle", onRequest: false, run: idle },
   { name: "large", title: "a message of 50 MiB", onRequest: false, run: large },
+  {
+    name: "isolation",
+    title: "healthy destinations beside sick ones",
+    onRequest: false,
+    run: isolation,
+  },
+  {
+    name: "deferred-backlog",
+    title: "new mail beside 100,000 that wait for their time",
+    onRequest: false,
+    run: deferredBacklog("waiting"),
+  },
+  {
+    name: "overdue-backlog",
+    title: "new mail beside 100,000 that are due and cannot go",
+    onRequest: false,
+    run: deferredBacklog("overdue"),
+  },
   { name: "million", title: "a million messages of 1 KiB", onRequest: true, run: million },
 ];
 

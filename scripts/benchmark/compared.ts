@@ -21,6 +21,8 @@ export interface Setting {
   readonly sessions: number;
   readonly bytes: number;
   readonly parent: string;
+  /** Rounds of the cases that interleave by themselves. */
+  readonly runs: number;
 }
 
 /** Something that both can do, so that a run of one can be set beside a run of the other. */

@@ -1,11 +1,14 @@
 import * as alone from "./alone.ts";
 import { CPU, P99, RATE } from "./compared.ts";
+import { KEPT_SHARE } from "./isolation.ts";
+import * as paced from "./paced.ts";
 
 /** What a figure must reach. `times`: compared with Postfix's; the others are absolute. */
 export type Floor =
   | { readonly kind: "times"; readonly least: number }
   | { readonly kind: "below-postfix" }
-  | { readonly kind: "at-most"; readonly most: number };
+  | { readonly kind: "at-most"; readonly most: number }
+  | { readonly kind: "at-least"; readonly least: number };
 
 /** The promises about speed and size, by case and measure. */
 export const FLOORS: Readonly<Record<string, Floor>> = {
@@ -25,7 +28,23 @@ export const FLOORS: Readonly<Record<string, Floor>> = {
   [`million ${alone.PEAK_MB}`]: { kind: "at-most", most: 200 },
   [`large ${alone.GROWTH_MB}`]: { kind: "at-most", most: 40 },
   [`idle ${alone.IDLE_MB}`]: { kind: "at-most", most: 90 },
+  [`isolation ${KEPT_SHARE}`]: { kind: "at-least", least: 0.9 },
+  [`isolation ${paced.HOP_P50_TIMES}`]: { kind: "at-most", most: 1.5 },
+  [`isolation ${paced.HOP_P99_TIMES}`]: { kind: "at-most", most: 1.5 },
+  [`isolation ${paced.DOT_P99_TIMES}`]: { kind: "at-most", most: 1.5 },
+  ...backlogFloors("deferred-backlog"),
+  ...backlogFloors("overdue-backlog"),
 };
+
+/** New mail may take no more than half as long again. */
+function backlogFloors(name: string): Readonly<Record<string, Floor>> {
+  const measures = [
+    ...[paced.DOT_P50_TIMES, paced.DOT_P99_TIMES],
+    ...[paced.HOP_P50_TIMES, paced.HOP_P99_TIMES],
+  ];
+  const floor: Floor = { kind: "at-most", most: 1.5 };
+  return Object.fromEntries(measures.map((measure) => [`${name} ${measure}`, floor]));
+}
 
 /** The floor in words, and whether the figure reaches it; `undefined` when it cannot be told. */
 export function judge(floor: Floor, ours: number, postfix: number | undefined) {
@@ -40,5 +59,7 @@ export function judge(floor: Floor, ours: number, postfix: number | undefined) {
       return { text: "< Postfix", reached: postfix === undefined ? undefined : times < 1 };
     case "at-most":
       return { text: `<= ${floor.most}`, reached: ours <= floor.most };
+    case "at-least":
+      return { text: `>= ${floor.least}`, reached: ours >= floor.least };
   }
 }

@@ -9,12 +9,15 @@ export interface Load {
   readonly bytes: number;
   /** Whether a session sends its messages over one connection, or each over one of its own. */
   readonly reuse: boolean;
+  readonly to?: string;
 }
+
+const RECIPIENT = "recipient@example.com";
 
 /** Sends with Postfix's smtp-source, and gives the seconds until the last message was accepted. */
 export async function smtpSource(load: Load): Promise<number> {
   const { port, messages, sessions, bytes, reuse } = load;
-  const addresses = ["-f", "sender@example.test", "-t", "recipient@example.com"];
+  const addresses = ["-f", "sender@example.test", "-t", load.to ?? RECIPIENT];
   const amounts = ["-s", `${sessions}`, "-m", `${messages}`, "-l", `${bytes}`];
   const startedAt = performance.now();
   const child = startChild([
@@ -40,7 +43,7 @@ export async function finalDotLatencies(load: Load): Promise<readonly number[]> 
     while (left > 0) {
       left -= 1;
       await client.say("MAIL FROM:<sender@example.test>\r\n");
-      await client.say("RCPT TO:<recipient@example.com>\r\n");
+      await client.say(`RCPT TO:<${RECIPIENT}>\r\n`);
       await client.say("DATA\r\n");
       latencies.push(await client.say(message));
     }

@@ -98,10 +98,9 @@ function plotsOf(run: Run, verdict: Verdict): Readonly<Record<string, Plot>> {
       line("recipients bounced", "bouncedRate"),
     ),
     queue: plot(
-      "Queue",
+      "Queue, beyond the backlog that stays",
       "messages",
-      line("stored", "queued"),
-      line("of these deferred", "deferred"),
+      ...beyond(run, ["stored", "queued"], ["of these deferred", "deferred"]),
     ),
     deliveries: plot(
       "Under way",
@@ -113,6 +112,20 @@ function plotsOf(run: Run, verdict: Verdict): Readonly<Record<string, Plot>> {
     cpu: plot("CPU", "percent of one core", line("all threads", "cpuPercent")),
     disk: plot("State on disk", "MB", line("queue.db", "stateMb"), line("its log (WAL)", "walMb")),
   };
+}
+
+function beyond(
+  { samples, setting }: Run,
+  ...lines: readonly (readonly [string, Measure])[]
+): readonly Series[] {
+  const backlog = Number(setting.backlog);
+  return lines.map(([name, measure]) => ({
+    name,
+    points: pointsOf(samples, measure).map(({ seconds, value }) => ({
+      seconds,
+      value: Math.max(0, value - backlog),
+    })),
+  }));
 }
 
 /** The values that are judged, and the line through them. */
