@@ -1,9 +1,9 @@
 import { expect, test } from "bun:test";
 import { globSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { ledgerClient } from "../../src/selftest/ledger-client.ts";
+import { type LedgerReceiver, ledgerReceiver } from "../../src/selftest/ledger-receiver.ts";
 import { type Daemon, startDaemon } from "../support/binary.ts";
-import { ledgerClient } from "../support/ledger-client.ts";
-import { type LedgerReceiver, ledgerReceiver } from "../support/ledger-receiver.ts";
 import { tempDir } from "../support/temp-dir.ts";
 import { until } from "../support/until.ts";
 import { QUICK, queueOf } from "./help.ts";

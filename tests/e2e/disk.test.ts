@@ -1,62 +1,15 @@
 import { describe, expect, test } from "bun:test";
-import { spawnSync } from "node:child_process";
-import { mkdirSync, rmSync, statfsSync } from "node:fs";
-import { join } from "node:path";
+import { ledgerClient } from "../../src/selftest/ledger-client.ts";
+import { ledgerReceiver } from "../../src/selftest/ledger-receiver.ts";
 import { type Daemon, startDaemon } from "../support/binary.ts";
 import { freePort } from "../support/free-port.ts";
-import { ledgerClient } from "../support/ledger-client.ts";
-import { ledgerReceiver } from "../support/ledger-receiver.ts";
+import { readOnly, smallDisk, whyNoDisk } from "../support/small-disk.ts";
 import { type SmtpDialog, smtpDialog } from "../support/smtp-dialog.ts";
-import { type TempDir, tempDir } from "../support/temp-dir.ts";
+import { tempDir } from "../support/temp-dir.ts";
 import { until } from "../support/until.ts";
 import { drained, QUICK, queueOf } from "./help.ts";
 
 const MIB = 1024 * 1024;
-
-/** A small disk of our own below a directory; unmounted when it is disposed. */
-function smallDisk(dir: TempDir, sizeMib: number) {
-  const path = dir.join("disk");
-  mkdirSync(path);
-  mount("-t", "tmpfs", "-o", `size=${sizeMib}m`, "tmpfs", path);
-  return {
-    spool: join(path, "spool"),
-    /** Takes all the space that is left but for so much. */
-    fill(leaveBytes = 0) {
-      const { bavail, bsize } = statfsSync(path);
-      // Others may write meanwhile: then it is full too.
-      spawnSync("dd", [
-        ...["if=/dev/zero", `of=${join(path, "filler")}`, `bs=${bsize}`],
-        `count=${bavail - Math.ceil(leaveBytes / bsize)}`,
-      ]);
-    },
-    free: () => rmSync(join(path, "filler"), { force: true }),
-    async [Symbol.asyncDispose]() {
-      spawnSync("umount", ["-l", path]);
-    },
-  };
-}
-
-/** Nothing can be written below a directory until it is ended. */
-function readOnly(path: string) {
-  mount("-t", "tmpfs", "-o", "ro", "tmpfs", path);
-  const end = async () => void spawnSync("umount", ["-l", path]);
-  return { end, [Symbol.asyncDispose]: end };
-}
-
-function mount(...args: readonly string[]): void {
-  const { status, stderr } = spawnSync("mount", [...args], { encoding: "utf8" });
-  if (status !== 0) throw new Error(`mount failed: ${stderr}`);
-}
-
-/** Why no disk of our own can be had here. */
-function whyNoDisk(): string | undefined {
-  if (process.getuid?.() !== 0) return "only root may mount a small disk";
-  const dir = join(tempDir("mount").path, "probe");
-  mkdirSync(dir);
-  const { status, stderr } = spawnSync("mount", ["-t", "tmpfs", "-o", "size=1m", "tmpfs", dir]);
-  if (status === 0) spawnSync("umount", [dir]);
-  return status === 0 ? undefined : `no small disk can be mounted: ${stderr}`;
-}
 
 const reason = whyNoDisk();
 if (reason !== undefined) console.warn(`skipped: full and read-only disks: ${reason}`);

@@ -1,9 +1,9 @@
 import { describe, expect, test } from "bun:test";
+import { ledgerClient } from "../../src/selftest/ledger-client.ts";
+import { ledgerReceiver } from "../../src/selftest/ledger-receiver.ts";
 import { DROP, openPeer, type Reaction, type Script, STALL } from "../relay/fake-peer.ts";
 import { type Daemon, startDaemon } from "../support/binary.ts";
 import { freePort } from "../support/free-port.ts";
-import { ledgerClient } from "../support/ledger-client.ts";
-import { ledgerReceiver } from "../support/ledger-receiver.ts";
 import { tempDir } from "../support/temp-dir.ts";
 import { until } from "../support/until.ts";
 import { drained, flush, QUICK, queueOf } from "./help.ts";

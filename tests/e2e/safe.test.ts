@@ -1,9 +1,9 @@
 import { describe, expect, test } from "bun:test";
+import { ledgerClient } from "../../src/selftest/ledger-client.ts";
 import { openPeer } from "../relay/fake-peer.ts";
 import { runProduct, startDaemon } from "../support/binary.ts";
 import { startChild } from "../support/child.ts";
 import { freePort } from "../support/free-port.ts";
-import { ledgerClient } from "../support/ledger-client.ts";
 import { describeWithPeers } from "../support/peers.ts";
 import { smtpDialog } from "../support/smtp-dialog.ts";
 import { tempDir } from "../support/temp-dir.ts";

@@ -1,8 +1,8 @@
 import { expect, test } from "bun:test";
+import { ledgerClient } from "../../src/selftest/ledger-client.ts";
+import { type LedgerReceiver, ledgerReceiver } from "../../src/selftest/ledger-receiver.ts";
 import { binaryCommand, type Daemon, runProduct, startDaemon } from "../support/binary.ts";
 import { freePort } from "../support/free-port.ts";
-import { ledgerClient } from "../support/ledger-client.ts";
-import { type LedgerReceiver, ledgerReceiver } from "../support/ledger-receiver.ts";
 import { smtpDialog } from "../support/smtp-dialog.ts";
 import { tempDir } from "../support/temp-dir.ts";
 import { until } from "../support/until.ts";

@@ -1,9 +1,9 @@
 import { expect, test } from "bun:test";
 import { renameSync } from "node:fs";
+import { ledgerClient } from "../../src/selftest/ledger-client.ts";
 import { startDaemon } from "../support/binary.ts";
 import { startChild } from "../support/child.ts";
 import { freePort } from "../support/free-port.ts";
-import { ledgerClient } from "../support/ledger-client.ts";
 import { describeWithPeers } from "../support/peers.ts";
 import { postfixInstance } from "../support/postfix.ts";
 import { smtpDialog } from "../support/smtp-dialog.ts";

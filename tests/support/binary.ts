@@ -53,6 +53,8 @@ export interface DaemonOptions extends ChildOptions {
   readonly readyTimeoutMs?: number;
   /** What `/readyz` says once it is up, for a daemon that cannot accept mail; 200 by default. */
   readonly readyStatus?: number;
+  /** What is asked; `/livez` for one that is up and cannot accept mail, or can. */
+  readonly readyPath?: "/readyz" | "/livez";
 }
 
 /** Runs one command of the product to its end. */
@@ -94,7 +96,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
 async function ready(
   child: Child,
   admin: (path: string) => Promise<Response>,
-  { readyTimeoutMs = 20_000, readyStatus = 200 }: DaemonOptions,
+  { readyTimeoutMs = 20_000, readyStatus = 200, readyPath = "/readyz" }: DaemonOptions,
 ): Promise<void> {
   let exit: number | undefined;
   void child.exited.then((code) => {
@@ -103,7 +105,7 @@ async function ready(
   const isReady = async () => {
     if (exit !== undefined) throw new Error(`serve ended with ${exit}:\n${child.output()}`);
     try {
-      const response = await admin("/readyz");
+      const response = await admin(readyPath);
       await response.body?.cancel();
       return response.status === readyStatus;
     } catch {

@@ -10,7 +10,7 @@ export interface FaultyStorage {
   /** From now on an operation throws, with nothing done, when `when` says so of its first argument. */
   fail(operation: Operation, error?: Error, when?: (first: unknown) => boolean): void;
   /** Like `fail`, but the operation is done first: its answer is lost. */
-  failAfter(operation: Operation, error?: Error): void;
+  failAfter(operation: Operation, error?: Error, when?: (first: unknown) => boolean): void;
   heal(operation: Operation): void;
   /** From now on an operation does not begin before the returned function is called. */
   stall(operation: Operation): () => void;
@@ -33,8 +33,10 @@ export function faultyStorage(inner: QueueStorage): FaultyStorage {
   async function call(operation: Operation, run: () => unknown, first: unknown): Promise<unknown> {
     await stalls.get(operation);
     const fault = faults.get(operation);
-    if (fault?.isAfter) await run();
-    if (fault?.when(first)) throw fault.error;
+    if (fault?.when(first)) {
+      if (fault.isAfter) await run();
+      throw fault.error;
+    }
     const answer = await run();
     await stallsAfter.get(operation);
     return answer;
@@ -58,8 +60,8 @@ export function faultyStorage(inner: QueueStorage): FaultyStorage {
     fail(operation, error = new Error("EIO"), when = () => true) {
       faults.set(operation, { error, when, isAfter: false });
     },
-    failAfter(operation, error = new Error("EIO")) {
-      faults.set(operation, { error, when: () => true, isAfter: true });
+    failAfter(operation, error = new Error("EIO"), when = () => true) {
+      faults.set(operation, { error, when, isAfter: true });
     },
     heal: (operation) => void faults.delete(operation),
     stall: (operation) => stallIn(stalls, operation),
