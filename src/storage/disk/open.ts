@@ -22,6 +22,7 @@ import {
   reportMissing,
   segmentsAfter,
   sweepScratch,
+  syncNames,
 } from "./recovery.ts";
 import { noticingFull, openReserve, type Reserve } from "./reserve.ts";
 import type { Salvage } from "./salvage.ts";
@@ -146,6 +147,7 @@ async function indexUnknown(
   const { journal, db, layout } = parts;
   const known = salvage === undefined ? db.meta("indexed") : 0;
   const unknown = segmentsAfter(known, parts);
+  await syncNames(unknown, parts);
   for (const number of unknown) {
     await indexSegment(number, parts, salvage);
     if (journal.backlog() > BACKLOG_MAX) journal.apply();
