@@ -18,7 +18,7 @@ import {
   type MessageOptions,
   TOO_LARGE,
 } from "./message.ts";
-import { tellRefused } from "./refused.ts";
+import { shownVerb, tellRefused } from "./refused.ts";
 
 /** What every session of a listener keeps to. */
 export interface SessionOptions extends MessageOptions {
@@ -397,7 +397,7 @@ export class SmtpSession {
   #tell(what: ClientEvent["what"]): void {
     const { ip, emit } = this.#parts;
     const { listener } = this.#options;
-    const detail = what === "lost" ? { detail: `after ${this.#lastVerb}` } : undefined;
+    const detail = what === "lost" ? { detail: `after ${shownVerb(this.#lastVerb)}` } : undefined;
     emit({ kind: "client", what, ip, listener, ...detail });
   }
 }
