@@ -17,11 +17,11 @@ import { type MetricsSample, sampleProcess } from "../observe/metrics-sample.ts"
 import { openQueue, type Queue } from "../queue/queue.ts";
 import type { Relay } from "../relay/relay.ts";
 import { realFiles } from "../storage/disk/files.ts";
-import { openDiskStorage } from "../storage/disk/open.ts";
 import type { QueueStorage } from "../storage/storage.ts";
 import { frontDoor } from "./door.ts";
 import { openEdges } from "./edges.ts";
 import { hostPort, type Whereabouts } from "./introduction.ts";
+import { openStorage } from "./open-storage.ts";
 import { queueOptions } from "./queue-options.ts";
 import { type Phase, readyReport } from "./ready-report.ts";
 import { relayOf } from "./relays.ts";
@@ -57,7 +57,7 @@ export async function openDaemon(config: Config, parts: DaemonParts): Promise<Da
     sample: () => sample(),
   });
   const emit = fanOut([parts.log, metrics.observe]);
-  const storage = await openStorage(config, world, emit);
+  const storage = await openStorage(config, { world, emit });
   opening.defer(() => storage.close());
   const relay = relayOf(config, world);
   opening.defer(async () => await relay?.close());
@@ -145,19 +145,6 @@ async function stop(opened: Opened, abort: AbortSignal): Promise<void> {
   await storage.close();
 }
 
-function openStorage(config: Config, world: World, emit: Emit) {
-  const { spool } = config;
-  return openDiskStorage(
-    {
-      directory: spool.dir,
-      freshBytesMax: spool.memory,
-      freeBytesMin: spool.freeMin,
-      freePercentMin: spool.freeMinPercent * 100,
-    },
-    { world, emit },
-  );
-}
-
 async function openAdminServer(
   config: Config,
   routes: Parameters<typeof openAdmin>[1],
@@ -200,7 +187,6 @@ async function sampleOf(
   now: number,
 ): Promise<MetricsSample> {
   const status = await queue.control.status();
-  const space = await realFiles.freeSpace(config.spool.dir);
   return {
     messages: status.states,
     bytes: status.bytes,
@@ -212,8 +198,17 @@ async function sampleOf(
     suspendedDestinations: status.destinations.filter((each) => each.suspendedUntil !== null)
       .length,
     ready: state.phase === "serving" && storage.refusal() === undefined,
-    diskFreeBytes: space.freeBytes,
-    diskFreeRatio: space.totalBytes === 0 ? 1 : space.freeBytes / space.totalBytes,
+    ...(await diskSample(config)),
     process: sampleProcess(),
+  };
+}
+
+/** Only of a spool that is on a disk here. */
+async function diskSample({ spool }: Config) {
+  if (spool.url !== null) return {};
+  const { freeBytes, totalBytes } = await realFiles.freeSpace(spool.dir);
+  return {
+    diskFreeBytes: freeBytes,
+    diskFreeRatio: totalBytes === 0 ? 1 : freeBytes / totalBytes,
   };
 }

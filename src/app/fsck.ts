@@ -17,6 +17,10 @@ export async function fsck(config: Config, options: FsckOptions, io: FsckIo): Pr
   const say = (line: string): void => {
     written = written.then(() => io.stdout.write(`${line}\n`));
   };
+  if (config.spool.url !== null) {
+    await io.stderr.write("fsck is for a queue in a directory; name it by --spool\n");
+    return exit.usage;
+  }
   try {
     const report = await fsckSpool(config.spool.dir, options, { world: realWorld, report: say });
     say(summary(report));

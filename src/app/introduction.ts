@@ -1,5 +1,6 @@
 import type { AdminAddress } from "../admin/server.ts";
 import type { Config } from "../config/config.ts";
+import { fateText, storeName } from "./open-storage.ts";
 
 /** Where a daemon that has started is to be found. */
 export interface Whereabouts {
@@ -10,9 +11,9 @@ export interface Whereabouts {
 /** The whereabouts in one line for the log. */
 export function readyLine(config: Config, { smtp, admin }: Whereabouts): string {
   const places = [
-    `smtp ${smtp.map(hostPort).join(" ")}`,
+    `smtp ${smtp.map(hostPort).join(" ") || "none"}`,
     `admin ${admin.map(addressText).join(" ")}`,
-    `spool ${config.spool.dir}`,
+    `spool ${storeName(config)}`,
   ];
   return `${places.join(", ")}; ${destinationText(config)}`;
 }
@@ -23,16 +24,27 @@ export function introduction(config: Config, where: Whereabouts, version: string
   const http = admin.flatMap((at) => ("unix" in at ? [] : [`curl http://${hostPort(at)}`]));
   const sockets = admin.flatMap((at) => ("unix" in at ? [at.unix] : []));
   const rows: readonly (readonly [string, string])[] = [
-    ["mail in", smtp.map(hostPort).join("  ")],
-    ["", `from ${config.smtp.trust.join(" ")}; nobody else may relay`],
+    ...intakeRows(config, smtp),
     ["mail out", destinationText(config).replace(/^mail /u, "")],
     ...hintsOf(config).map((hint) => ["", hint] as const),
-    ["spool", config.spool.dir],
+    ["spool", storeName(config)],
     ...[...http, ...sockets].map((at, index) => [index === 0 ? "operators" : "", at] as const),
-    ["stop", "Ctrl-C; everything that was accepted is kept"],
+    ["stop", `Ctrl-C; ${fateText(config)}`],
   ];
   const lines = rows.map(([name, text]) => `  ${name.padEnd(11)}${text}\n`);
   return `\nslimta-queue ${version} is ready\n\n${lines.join("")}\n`;
+}
+
+function intakeRows(
+  { smtp }: Config,
+  listening: Whereabouts["smtp"],
+): readonly (readonly [string, string])[] {
+  if (listening.length === 0)
+    return [["mail in", "none: this node only relays what others accept"]];
+  return [
+    ["mail in", listening.map(hostPort).join("  ")],
+    ["", `from ${smtp.trust.join(" ")}; nobody else may relay`],
+  ];
 }
 
 /** Where mail goes, without any password. */

@@ -22,7 +22,7 @@ export async function readyReport(
   phase: Phase,
 ): Promise<ReadyReport> {
   const [spool, space] = await Promise.all([spoolCheck(storage), spaceCheck(config)]);
-  const checks = { spool, space, smtp: SMTP[phase] };
+  const checks = { spool, ...(space && { space }), smtp: SMTP[phase] };
   const ready = Object.values(checks).every((check) => check === OK);
   return { status: ready ? "ready" : "not-ready", checks };
 }
@@ -37,7 +37,9 @@ async function spoolCheck(storage: QueueStorage): Promise<string> {
   }
 }
 
-async function spaceCheck({ spool }: Config): Promise<string> {
+/** A store that is not a directory here looks after its space itself. */
+async function spaceCheck({ spool }: Config): Promise<string | undefined> {
+  if (spool.url !== null) return undefined;
   try {
     const { freeBytes, totalBytes } = await realFiles.freeSpace(spool.dir);
     const needed = Math.max(spool.freeMin, spool.freeMinPercent * totalBytes);

@@ -6,6 +6,7 @@ import { stdoutSink } from "../observe/stdout.ts";
 import { openDaemon } from "./daemon.ts";
 import { introduction, readyLine } from "./introduction.ts";
 import { atLeast } from "./log-level.ts";
+import { fateText, storeName } from "./open-storage.ts";
 import { exitCodeOf, startError } from "./start-error.ts";
 
 const LOG_FLUSH_MS = 2000;
@@ -44,7 +45,7 @@ export async function serve(config: Config, { version, show, end }: ServeFacts):
     );
     void log.flush(LOG_FLUSH_MS).finally(() => end(exit.software));
   });
-  tell("starting", `slimta-queue ${version}, spool ${config.spool.dir}`);
+  tell("starting", `slimta-queue ${version}, spool ${storeName(config)}`);
   const signals = listenForSignals();
   try {
     const daemon = await openDaemon(config, {
@@ -61,7 +62,7 @@ export async function serve(config: Config, { version, show, end }: ServeFacts):
     const cancel = clock.after(config.shutdown.grace, () => signals.abort.abort());
     await daemon.stop(signals.abort.signal);
     cancel();
-    tell("stopped", "everything that was accepted is kept");
+    tell("stopped", fateText(config));
     return exit.ok;
   } catch (error) {
     tell("error", startError(error));

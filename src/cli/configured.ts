@@ -1,4 +1,4 @@
-import { SETTING_FLAGS, setFlag } from "../config/flags.ts";
+import { SETTING_FLAGS, setFlag, settingFlag } from "../config/flags.ts";
 import type { FlagValue } from "../config/layers.ts";
 import { type Loaded, type LoadResult, loadConfig, type Refused } from "../config/load.ts";
 import { formatIssue } from "../config/origin.ts";
@@ -50,9 +50,7 @@ export async function tellIssues({ issues }: Refused, writer: Writer): Promise<v
 
 function flagValues(args: Arguments): FlagValue[] {
   return args.flags.flatMap(({ name, value }) => {
-    const flag = SETTING_FLAGS.find((candidate) => candidate.name === name);
-    if (flag !== undefined) return [{ name: `--${name}`, path: flag.path, value }];
-    return name === "set" ? [readSet(value)] : [];
+    return settingFlag(name, value) ?? (name === "set" ? [readSet(value)] : []);
   });
 }
 

@@ -1,4 +1,5 @@
 import type { FlagValue } from "./layers.ts";
+import { isStoreUrl } from "./store-url.ts";
 
 /** A flag of the command line that stands for a setting. */
 export interface SettingFlag {
@@ -11,12 +12,25 @@ export interface SettingFlag {
 export const SETTING_FLAGS: readonly SettingFlag[] = [
   { name: "smtp", path: "smtp.listen", value: "HOST:PORT" },
   { name: "admin", path: "admin.listen", value: "HOST:PORT" },
-  { name: "spool", path: "spool.dir", value: "DIR" },
+  { name: "spool", path: "spool.dir", value: "DIR|URL" },
   { name: "relay", path: "relay.to", value: "URL" },
   { name: "hostname", path: "smtp.hostname", value: "NAME" },
   { name: "trust", path: "smtp.trust", value: "CIDR" },
   { name: "log-format", path: "log.format", value: "text|json" },
 ];
+
+/** What a flag of a setting says; `undefined` for any other flag. */
+export function settingFlag(name: string, value: string): readonly FlagValue[] | undefined {
+  const flag = SETTING_FLAGS.find((candidate) => candidate.name === name);
+  if (flag === undefined) return undefined;
+  const typed = { name: `--${name}`, value };
+  if (flag.path !== "spool.dir") return [{ ...typed, path: flag.path }];
+  // One flag for both: what it names is used instead of whatever the file says.
+  const directory = { ...typed, path: "spool.dir" };
+  return isStoreUrl(value)
+    ? [{ ...typed, path: "spool.url" }]
+    : [directory, { ...typed, path: "spool.url", value: "" }];
+}
 
 /** What `--set path=value` says; `undefined` when there is no `=`. */
 export function setFlag(argument: string): FlagValue | undefined {

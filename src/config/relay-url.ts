@@ -54,16 +54,16 @@ export function relayhostUrl(value: string): string {
 }
 
 /**
- * Hides the login in one entry of `relay.to`, also in a broken one: `smtp://user:word@host` becomes
+ * Hides the login in one URL, also in a broken one: `smtp://user:word@host` becomes
  * `smtp://<secret>@host`.
  */
 export function redactLogin(entry: string): string {
-  const shown = entry.replace(/^(\w+:\/\/)?.*@/su, (_, scheme: string | undefined) => {
+  const shown = entry.replace(/^([\w+]+:\/\/)?.*@/su, (_, scheme: string | undefined) => {
     return `${scheme ?? ""}<secret>@`;
   });
   if (shown !== entry) return shown;
   // `smtp://user:word` lost its host; what stands where the port should is not to be shown.
-  return entry.replace(/^(\w+:\/\/)[^[\]]*:(?!\d{1,5}\/?$).*$/su, "$1<secret>");
+  return entry.replace(/^([\w+]+:\/\/)[^[\]]*:(?!\d{1,5}\/?$).*$/su, "$1<secret>");
 }
 
 function readUserinfo(

@@ -104,7 +104,12 @@ function spool(places: Places) {
   return section({
     dir: setting(kind.path, {
       default: places.spool,
-      doc: "Where the queue is kept. One process at a time uses it.",
+      doc: "The directory that the queue is kept in. One process at a time uses it.",
+    }),
+    url: setting(kind.storeUrl, {
+      default: "",
+      doc: "Where the queue is kept instead: memory: (gone with the process; for trials).",
+      secret: "login",
     }),
     free_min: setting(kind.size(0), {
       default: "512MiB",

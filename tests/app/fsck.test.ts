@@ -5,14 +5,14 @@ import type { Config } from "../../src/config/config.ts";
 import { openSpool } from "../storage/disk-fixture.ts";
 import { envelope } from "../storage/fixtures.ts";
 
-async function run(dir: string, repair = false) {
+async function run(dir: string, repair = false, url: Config["spool"]["url"] = null) {
   let out = "";
   const writer = {
     write: async (text: string) => {
       out += text;
     },
   };
-  const config = { spool: { dir } } as Config;
+  const config = { spool: { dir, url } } as Config;
   const code = await fsck(config, { repair }, { stdout: writer, stderr: writer });
   return { code, out };
 }
@@ -34,5 +34,11 @@ describe("fsck", () => {
     expect((await run(spool.directory, true)).code).toBe(0);
     expect((await run(spool.directory)).code).toBe(0);
     expect((await run(spool.join("none"))).code).toBe(65);
+  });
+
+  test("is for directories", async () => {
+    const { code, out } = await run("/nowhere", false, { kind: "memory" });
+    expect(code).toBe(64);
+    expect(out).toContain("a queue in a directory");
   });
 });

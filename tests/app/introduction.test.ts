@@ -12,6 +12,7 @@ function configOf(...relays: readonly string[]): Config {
   return result.config;
 }
 
+const MEMORY = { kind: "memory" } as const;
 const WHERE = {
   smtp: [{ host: "::1", port: 2525 }],
   admin: [{ host: "127.0.0.1", port: 8425 }, { unix: "/run/admin.sock" }],
@@ -36,6 +37,15 @@ test("who relays by MX is told of networks that do not let them", () => {
   expect(introduction(configOf("mx"), WHERE, "1.2.3")).toContain("many networks block port 25");
   expect(readyLine(configOf("none"), WHERE)).toContain("mail is kept and never sent");
   expect(readyLine(configOf("blackhole"), WHERE)).toContain("mail is dropped");
+});
+
+test("a queue in memory is never said to be kept", () => {
+  const config = { ...configOf("none"), spool: { ...configOf().spool, url: MEMORY } };
+  const text = introduction(config, { ...WHERE, smtp: [] }, "1.2.3");
+  expect(text).toContain("memory:");
+  expect(text).toContain("lost");
+  expect(text).toContain("mail in    none");
+  expect(text).not.toContain("everything that was accepted is kept");
 });
 
 test("an error of the system decides on the exit code, however deep it is", async () => {

@@ -33,6 +33,7 @@ describe("without any configuration", () => {
     });
     expect(config.spool).toEqual({
       dir: "/var/spool/slimta-queue",
+      url: null,
       freeMin: 512 * 1024 * 1024,
       freeMinPercent: 0.1,
       memory: 64 * 1024 * 1024,

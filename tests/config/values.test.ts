@@ -1,7 +1,9 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
+import { settingFlag } from "../../src/config/flags.ts";
+import { loadConfig } from "../../src/config/load.ts";
 import { readDuration, readPercent, readSize } from "../../src/config/units.ts";
-import { loaded, problems } from "./help.ts";
+import { input, loaded, problems } from "./help.ts";
 
 const PEM = {
   "/c.pem": "-----BEGIN CERTIFICATE-----",
@@ -41,6 +43,7 @@ const WRONG: readonly [path: string, expected: RegExp, values: readonly unknown[
   ["smtp.timeout", /duration/u, ["5", 300, "5 m", "m5", "-5m", "1y", "", "99ms", "400d", true]],
   ["smtp.header_max", /size/u, ["1MiB", "1"]],
   ["spool.dir", /absolute path/u, ["spool", "./x", "~/x", "", 3]],
+  ["spool.url", /memory:/u, ["memory", "memory:x", "/var/spool", "ftp://h", 3, ["memory:"]]],
   ["spool.free_min_percent", /percentage/u, ["101%", "-1%", "x", "", "1/10", 101]],
   [
     "relay.to",
@@ -115,6 +118,17 @@ describe("what is right is read", () => {
     expect(relayTo("smtp://u:p@ss@h:587")).toMatchObject({
       hosts: [{ host: "h", password: "p@ss" }],
     });
+  });
+
+  test("one flag names the directory or the store, whatever the file says", () => {
+    const spool = (value: string, toml: string) => {
+      const flags = settingFlag("spool", value) ?? [];
+      const result = loadConfig({ ...input({ toml }), flags });
+      return result.kind === "loaded" ? result.config.spool : result.issues;
+    };
+    expect(spool("memory:", "spool.dir = '/a'")).toMatchObject({ url: { kind: "memory" } });
+    expect(spool("/b", "spool.url = 'memory:'")).toMatchObject({ dir: "/b", url: null });
+    expect(loaded({ toml: "spool.url = 'memory:'" }).config.spool.url).toEqual({ kind: "memory" });
   });
 
   test("admin endpoints and their socket", () => {

@@ -1,0 +1,16 @@
+/** Where the queue is kept when it is not in the directory `spool.dir`. */
+export type StoreUrl = { readonly kind: "memory" };
+
+/** What is said when it is none of these. */
+export const STORE_URL = "memory:, or empty for spool.dir";
+
+/** Reads `spool.url`; `null` for empty, and `undefined` for what it does not know. */
+export function readStoreUrl(raw: unknown): StoreUrl | null | undefined {
+  if (raw === "") return null;
+  return raw === "memory:" ? { kind: "memory" } : undefined;
+}
+
+/** Whether what `--spool` was given is the URL of a store; else it is a directory. */
+export function isStoreUrl(text: string): boolean {
+  return /^[a-z][a-z0-9+]*:/u.test(text);
+}

@@ -1,0 +1,43 @@
+import { expect, test } from "bun:test";
+import { openStorage } from "../../src/app/open-storage.ts";
+import { loadConfig } from "../../src/config/load.ts";
+import { envelope, testWorld } from "../storage/fixtures.ts";
+import { openRecorder } from "../support/recorder.ts";
+import { tempDir } from "../support/temp-dir.ts";
+
+function configOf(...set: readonly string[]) {
+  const flags = set.map((text) => {
+    const [path = "", ...value] = text.split("=");
+    return { name: "--set", path, value: value.join("=") };
+  });
+  const facts = { uid: 0, home: "/root", hostname: "mail.example.org" };
+  const result = loadConfig({ flags, env: {}, facts, readFile: () => undefined });
+  if (result.kind !== "loaded") throw new Error(JSON.stringify(result));
+  return result.config;
+}
+
+test("a directory is a spool that outlives its process, without a warning", async () => {
+  await using dir = tempDir("open");
+  const { emit, all } = openRecorder();
+  const parts = { world: testWorld(), emit };
+  const free = ["spool.free_min=0", "spool.free_min_percent=0%"];
+  const config = configOf(`spool.dir=${dir.join("spool")}`, ...free);
+  const first = await openStorage(config, parts);
+  const ids = await first.write([envelope()], 1);
+  await first.close();
+  const second = await openStorage(config, parts);
+  expect((await second.list({ limit: 9 })).map(({ id }) => id)).toEqual([...ids]);
+  await second.close();
+  expect(all("lifecycle")).toEqual([]);
+});
+
+test("memory: works, and warns loudly", async () => {
+  const { emit, all } = openRecorder();
+  const storage = await openStorage(configOf("spool.url=memory:"), { world: testWorld(), emit });
+  await storage.write([envelope()], 1);
+  expect(await storage.getInfo()).toMatchObject({ size: 1 });
+  await storage.close();
+  expect(all("lifecycle")).toMatchObject([
+    { what: "warning", text: expect.stringContaining("IS LOST") },
+  ]);
+});
