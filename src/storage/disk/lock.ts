@@ -1,6 +1,7 @@
 import { Database } from "bun:sqlite";
 import * as fs from "node:fs";
 import { QueueError } from "../../mail/queue-error.ts";
+import { isDamaged } from "./state-db.ts";
 
 /** Where SQLite keeps `user_version` in a database file: here the process id of whoever has the lock. */
 const OWNER_OFFSET = 60;
@@ -23,6 +24,31 @@ export class LockedError extends QueueError {
 export function lockSpool(path: string): () => void {
   const key = fs.existsSync(path) ? fs.realpathSync(path) : path;
   if (ours.has(key)) throw new LockedError(`the spool is open in this process already (${path})`);
+  const db = openLocked(path);
+  const held = fs.realpathSync(path);
+  ours.set(held, db);
+  fs.chmodSync(path, 0o600);
+  return () => {
+    ours.delete(held);
+    db.close();
+  };
+}
+
+function openLocked(path: string): Database {
+  try {
+    return openOnce(path);
+  } catch (cause) {
+    if (isBusy(cause)) {
+      throw new LockedError(`the spool is in use by process ${ownerOf(path)} (${path})`, { cause });
+    }
+    if (!isDamaged(cause)) throw new QueueError(`the spool cannot be locked (${path})`, { cause });
+  }
+  // A power cut has torn it. Nothing in it outlives its process, and whoever holds the lock holds it on the file.
+  fs.truncateSync(path);
+  return openOnce(path);
+}
+
+function openOnce(path: string): Database {
   const db = new Database(path, { create: true });
   try {
     db.run("PRAGMA locking_mode = EXCLUSIVE");
@@ -31,18 +57,11 @@ export function lockSpool(path: string): () => void {
     db.run(`PRAGMA user_version = ${process.pid}`);
     // Exclusive mode keeps the lock over the commit that makes the owner readable.
     db.run("COMMIT");
-  } catch (cause) {
+    return db;
+  } catch (error) {
     db.close();
-    if (!isBusy(cause)) throw new QueueError(`the spool cannot be locked (${path})`, { cause });
-    throw new LockedError(`the spool is in use by process ${ownerOf(path)} (${path})`, { cause });
+    throw error;
   }
-  const held = fs.realpathSync(path);
-  ours.set(held, db);
-  fs.chmodSync(path, 0o600);
-  return () => {
-    ours.delete(held);
-    db.close();
-  };
 }
 
 function isBusy(error: unknown): boolean {
