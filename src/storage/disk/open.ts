@@ -192,15 +192,20 @@ function openJournal(
   });
 }
 
-/** Their names survive a power cut, like all that will be in them. */
+/**
+ * Their names survive a power cut, like all that will be in them, also when the process that made them was killed on the way:
+ * whatever is there says that the one before it is durable.
+ */
 async function makeDirectories(files: SpoolFiles, layout: Layout): Promise<void> {
   const { root, scratch, content, corrupt } = layout;
-  const missing = [root, scratch, content, corrupt].filter((path) => !files.exists(path));
+  const make = (path: string) => files.exists(path) || files.makeDirectory(path);
+  const isNew = !files.exists(content);
   try {
-    for (const path of missing) files.makeDirectory(path);
-    if (missing.length > 0) await files.syncDirectory(root);
-    if (missing.includes(root)) await files.syncDirectory(dirname(root));
+    make(root);
+    if (isNew) await files.syncDirectory(dirname(root));
+    for (const path of [scratch, content, corrupt]) make(path);
+    await files.syncDirectory(root);
   } catch (cause) {
-    throw new QueueError(`cannot make the spool directory ${layout.root}`, { cause });
+    throw new QueueError(`cannot make the spool directory ${root}`, { cause });
   }
 }
