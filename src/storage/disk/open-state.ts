@@ -42,9 +42,10 @@ export function openState(parts: OpenStateParts): OpenedState {
   }
 }
 
-/** What was saved is in the new database, durably. */
+/** What was saved is in the new database, durably. Were the note to come back, the next start would undo what is done from now on. */
 export function finishRebuild(layout: Layout): void {
   fs.rmSync(layout.rebuild, { force: true });
+  syncDirectory(layout.root);
 }
 
 /** Makes the next start build queue.db anew. Never throws. */
@@ -95,7 +96,11 @@ function writePlan({ rebuild: path, root }: Layout, moved: string): void {
   fs.writeSync(fd, `${moved}\n`);
   fs.fsyncSync(fd);
   fs.closeSync(fd);
-  const directory = fs.openSync(root, "r");
+  syncDirectory(root);
+}
+
+function syncDirectory(path: string): void {
+  const directory = fs.openSync(path, "r");
   fs.fsyncSync(directory);
   fs.closeSync(directory);
 }
