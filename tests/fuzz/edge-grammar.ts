@@ -8,6 +8,8 @@ import { below, pick } from "./support/mutate.ts";
 /** What a client says, and what must come of it when all of it arrives. */
 export interface Plan {
   readonly bytes: Uint8Array;
+  /** The same command by command, the data of a message along with its DATA; one character per octet. */
+  readonly utterances: readonly string[];
   /** The codes of all replies, the greeting's first. */
   readonly codes: readonly number[];
   readonly accepted: readonly Accepted[];
@@ -108,6 +110,7 @@ export function draw(random: () => number, manner: Manner): Plan {
     pick(random, SAYINGS)(draft);
   }
   return {
+    utterances: draft.text,
     bytes: new Uint8Array(Buffer.from(draft.text.join(""), "latin1")),
     codes: draft.codes,
     accepted: draft.accepted,
@@ -115,9 +118,10 @@ export function draw(random: () => number, manner: Manner): Plan {
 }
 
 function say(draft: Drafting, line: string, code: number): void {
+  if (draft.state.closed) return;
   // LF alone ends a line too, unless it is refused.
   const isBare = draft.manner.bareLineEnds === "normalise" && draft.random() < 0.1;
-  draft.text.push(line, isBare ? "\n" : "\r\n");
+  draft.text.push(`${line}${isBare ? "\n" : "\r\n"}`);
   draft.codes.push(code);
   const { state } = draft;
   const isError = draft.manner.trusted ? code === 500 : code >= 500 && code !== 503;
@@ -195,7 +199,7 @@ function data(draft: Drafting): void {
   const wire = body(random);
   const { content } = readData(wire) ?? { content: "" };
   const code = codeForData(wire, content, manner);
-  draft.text.push(wire);
+  draft.text[draft.text.length - 1] += wire;
   draft.codes.push(code);
   if (code === 250) draft.accepted.push({ sender, recipients, content });
   Object.assign(state, { sender: undefined, recipients: [], errors: 0 });
@@ -217,7 +221,7 @@ function transaction(draft: Drafting): void {
   mail(draft);
   rcpt(draft);
   if (draft.random() < 0.3) rcpt(draft);
-  if (!draft.state.closed) data(draft);
+  data(draft);
 }
 
 function rset(draft: Drafting): void {
