@@ -1,6 +1,7 @@
 import { exit } from "../lib/sysexits.ts";
 import { QueueError } from "../mail/queue-error.ts";
 import { LockedError } from "../storage/disk/lock.ts";
+import { StoreConfigError } from "../storage/store-config-error.ts";
 
 /** Runs what opens a listener; what goes wrong says which. */
 export async function listeningOn<T>(what: string, open: () => Promise<T>): Promise<T> {
@@ -32,6 +33,7 @@ const CODES: Readonly<Record<string, number>> = {
 /** What the process ends with after such an error. */
 export function exitCodeOf(error: unknown): number {
   if (error instanceof LockedError) return exit.temporary;
+  if (error instanceof StoreConfigError) return exit.config;
   for (const cause of causes(error)) {
     const code = "code" in cause ? String(cause.code) : "";
     if (code.startsWith("SQLITE_IOERR")) return exit.ioError;

@@ -3,6 +3,7 @@ import { introduction, readyLine } from "../../src/app/introduction.ts";
 import { exitCodeOf, listeningOn, startError } from "../../src/app/start-error.ts";
 import type { Config } from "../../src/config/config.ts";
 import { loadConfig } from "../../src/config/load.ts";
+import { StoreConfigError } from "../../src/storage/store-config-error.ts";
 
 function configOf(...relays: readonly string[]): Config {
   const flags = relays.map((value) => ({ name: "--relay", path: "relay.to", value }));
@@ -57,6 +58,7 @@ test("an error of the system decides on the exit code, however deep it is", asyn
   );
   expect(exitCodeOf(error)).toBe(69);
   expect(exitCodeOf(new Error("a bug"))).toBe(70);
+  expect(exitCodeOf(new StoreConfigError("wrong password"))).toBe(78);
   const sick = Object.assign(new Error("disk I/O error"), { code: "SQLITE_IOERR_SHMSIZE" });
   expect(exitCodeOf(new Error("cannot open the spool", { cause: sick }))).toBe(74);
 });
