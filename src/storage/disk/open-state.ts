@@ -105,10 +105,11 @@ function syncDirectory(path: string): void {
   fs.closeSync(directory);
 }
 
-/** The write-ahead file first: where the database is tells how far this came. */
-function moveAside({ database }: Layout, moved: string): void {
+/** The write-ahead file first, durably: where the database is tells how far this came. */
+function moveAside({ database, root }: Layout, moved: string): void {
   for (const suffix of ["-wal", ""]) {
     if (fs.existsSync(database + suffix)) fs.renameSync(database + suffix, moved + suffix);
+    syncDirectory(root);
   }
   fs.rmSync(`${database}-shm`, { force: true });
 }
