@@ -8,7 +8,10 @@ export interface Chapter {
   readonly before: readonly string[];
   readonly script: string;
   readonly damaged?: boolean;
+  /** Something was damaged before, or may be: a start may tell of it. */
   readonly mayReport?: boolean;
+  /** SQLite's syncs of directories count for nothing, so that the engine's own have to do. */
+  readonly ownSyncsOnly?: boolean;
   /** Places where this recording is broken off, each of which a chapter of its own goes on from. */
   readonly breaks?: readonly Break[];
 }
@@ -76,6 +79,14 @@ export const CHAPTERS: readonly Chapter[] = [
       },
     ],
   },
+  {
+    name: "everything, without SQLite's syncs of directories",
+    before: [],
+    script: "everything",
+    ownSyncsOnly: true,
+    // A queue.db that is cut off while it is made counts as damaged then; nothing is in it.
+    mayReport: true,
+  },
   { name: "checkpoints", before: [], script: "checkpoints" },
   { name: "compaction", before: ["manySegments"], script: "compaction" },
   {
@@ -87,6 +98,12 @@ export const CHAPTERS: readonly Chapter[] = [
   {
     name: "queue.db is damaged",
     before: ["someTried", "damageDatabase"],
+    script: "recover",
+    mayReport: true,
+  },
+  {
+    name: "queue.db is known to be damaged",
+    before: ["someKilled", "planRebuild"],
     script: "recover",
     mayReport: true,
   },

@@ -7,7 +7,7 @@ import { type Break, CHAPTERS, type Chapter, DAMAGED } from "./chapters.ts";
 import { imageOf, leftBehind, materialise, problemsOf } from "./check.ts";
 import { Disk, type Image } from "./disk.ts";
 import { History, type Mark } from "./history.ts";
-import { readRecording, type Step } from "./recording.ts";
+import { readRecording, type Step, withoutDirectorySyncsOfSqlite } from "./recording.ts";
 import { type Candidate, candidates, describeSurvival } from "./states.ts";
 import { straced } from "./system-calls.ts";
 
@@ -93,7 +93,8 @@ class Lab {
       for (const mark of await this.#run(script)) history.take(mark);
     }
     const image = imageOf(this.#disk);
-    const steps = await this.#trace(chapter.script);
+    const traced = await this.#trace(chapter.script);
+    const steps = chapter.ownSyncsOnly ? withoutDirectorySyncsOfSqlite(traced) : traced;
     return { name: chapter.name, chapter, image, history, steps, from: 0 };
   }
 
@@ -222,9 +223,13 @@ class Lab {
   async #child(command: readonly string[]): Promise<void> {
     await using child = startChild(command);
     const code = await child.exited;
-    if (code !== 0) throw new Error(`${command.join(" ")} ended with ${code}:\n${child.output()}`);
+    if (code !== KILLED)
+      throw new Error(`${command.join(" ")} ended with ${code}:\n${child.output()}`);
   }
 }
+
+/** How every script ends itself. */
+const KILLED = 128 + 9;
 
 interface Cut extends Candidate {
   /** The step behind which the power goes. */

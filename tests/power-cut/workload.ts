@@ -150,14 +150,19 @@ const scripts: Readonly<Record<string, () => Promise<unknown>>> = {
     await storage.close();
   },
 
-  /** The same, and one of them was tried. */
+  /** The same, and some were tried. */
   async someTried() {
-    await scripts.some?.();
-    const { storage, client } = await open();
-    await client.look();
-    await client.settle({ id: id(1), ends: ["delivered", "pending"], due: later });
-    await client.settle({ id: id(4), ends: ["delivered", "delivered"] });
-    await storage.close();
+    await (await tried()).storage.close();
+  },
+
+  /** The same, and the process was killed: what happened last is in the write-ahead file. */
+  async someKilled() {
+    await tried();
+  },
+
+  /** As a process leaves it that has met damage in queue.db. */
+  async planRebuild() {
+    fs.writeFileSync(`${directory}/rebuild`, "");
   },
 
   async loseDatabase() {
@@ -225,6 +230,15 @@ const scripts: Readonly<Record<string, () => Promise<unknown>>> = {
   },
 };
 
+async function tried() {
+  await scripts.some?.();
+  const opened = await open();
+  await opened.client.look();
+  await opened.client.settle({ id: id(1), ends: ["delivered", "pending"], due: later });
+  await opened.client.settle({ id: id(4), ends: ["delivered", "delivered"] });
+  return opened;
+}
+
 /** Segments that end and whose files are written over by shorter ones, so that old records stand behind the new end. */
 async function spares(client: Client): Promise<void> {
   for (let round = 0; round < 3; round += 1) {
@@ -256,4 +270,5 @@ function segments(): readonly string[] {
 }
 
 await scripts[name]?.();
-process.exit(0);
+// A process that exits would close the database, and so leave nothing in its write-ahead file.
+process.kill(process.pid, "SIGKILL");
