@@ -12,6 +12,9 @@ import { PAUSE_MS, type Persistence } from "./persistence.ts";
 const BLOCKED_FIRST_MS = 1000;
 const BLOCKED_MAX_MS = 16_000;
 
+/** Messages that one look takes; for more it looks again, and other mail has its turn between. */
+const LOOK_MAX = 500;
+
 export interface FeedParts {
   readonly storage: Pick<QueueStorage, "lease" | "nextDue">;
   readonly clock: Clock;
@@ -151,7 +154,7 @@ export class Feed {
     if (now < this.#restUntil) return this.wakeAt(this.#restUntil);
     this.#cancel();
     if (this.#notedAt <= now) this.#notedAt = Number.POSITIVE_INFINITY;
-    const limit = this.#parts.agenda.room;
+    const limit = Math.min(this.#parts.agenda.room, LOOK_MAX);
     if (limit === 0) {
       this.#more = true;
       return;
@@ -175,6 +178,7 @@ export class Feed {
     const isLeft = dueAt !== null && dueAt <= now;
     this.#more = isLeft && taken > 0;
     if (taken > 0 || !isLeft) this.#blockedMs = BLOCKED_FIRST_MS;
+    if (isLeft && leases.length === LOOK_MAX) this.wakeAt(now);
     if (isLeft) this.#waitBlocked(now, view.suspendedUntil());
     else if (dueAt !== null) this.wakeAt(dueAt);
   }

@@ -46,6 +46,25 @@ describe("P9: destinations are isolated", () => {
     expect(kept.messages.size).toBe(10_000 + 60 + 5);
   });
 
+  test("a deep pile of due mail is taken in portions, between which others have their turn", async () => {
+    const fixture = setUp({ start: false, options: { waitingMax: 10_000 } });
+    const { kept, queue, relay, world } = fixture;
+    const limits: number[] = [];
+    const lease = kept.lease.bind(kept);
+    kept.lease = (now, limit, options) => {
+      limits.push(limit);
+      return lease(now, limit, options);
+    };
+    for (let count = 0; count < 2000; count += 1)
+      await queue.enqueue(mail(`x@d${count % 40}.test`));
+    queue.start();
+    await world.settle();
+    await world.advance(SECOND);
+    expect(Math.max(...limits)).toBeLessThanOrEqual(500);
+    expect(relay.calls).toHaveLength(2000);
+    expect(kept.messages.size).toBe(0);
+  });
+
   test("mail for one that is down or full is not looked for as it comes", async () => {
     const fixture = setUp({ script: DOWN });
     const { relay, send, world, faulty, kept } = fixture;

@@ -142,6 +142,23 @@ export function scheduleContract(name: string, open: OpenStorage): void {
       expect(leases.map((lease) => lease.id)).toEqual([id]);
       expect(asked).toBeLessThan(500);
     });
+
+    test("thousands of domains to skip hide no other for long", async () => {
+      await using at = await opened();
+      const piled = Array.from({ length: 3000 }, (_, number) =>
+        envelope({ to: [`x@d${number}.dead.example`] }),
+      );
+      await at.storage.write(piled, at.now() - LATER);
+      const [id = ""] = await at.storage.write([envelope({ to: ["x@zebra.example"] })], at.now());
+      const skip = (domain: string) => domain.endsWith(".dead.example");
+      const until = at.now() + LATER;
+      const found: string[] = [];
+      for (let looks = 0; looks < 4; looks += 1) {
+        const leases = await at.storage.lease(at.now(), 10, { holder: "me", until, skip });
+        found.push(...leases.map((lease) => lease.id));
+      }
+      expect(found).toEqual([id]);
+    });
   });
 
   describe(`${name}: hold`, () => {

@@ -3,7 +3,9 @@ import type { StateDb } from "./state-db.ts";
 
 /** Rows that one look at the whole schedule may pass over because their domain is to be skipped. */
 const PASSED_OVER_MAX = 256;
-/** Domains that one call visits one by one when skipped ones fill the front of the schedule. */
+/** Domains that one call visits one by one when skipped ones fill the front of the schedule: asking skip() is cheap, */
+const VISITED_MAX = 1024;
+/** looking for the mail of those that are not to be skipped is less so. */
 const DOMAINS_MAX = 64;
 /** Messages that one of them gives to one call. */
 const PER_DOMAIN_MAX = 32;
@@ -55,13 +57,17 @@ export class ScheduleReader {
   #roundOfDomains(query: DueQuery, limit: number, front: Iterable<Row>): readonly Row[] {
     const seen = new Set([...front].map(({ id }) => id));
     const found: Row[] = [];
-    for (let left = DOMAINS_MAX; left > 0 && found.length < limit; left -= 1) {
-      const domain = this.#db().domainAfter(this.#domain);
-      this.#domain = domain ?? "";
-      if (domain === undefined) break;
+    let left = DOMAINS_MAX;
+    const domains = this.#db().domainsAfter(this.#domain, VISITED_MAX);
+    for (const domain of domains) {
+      if (left === 0 || found.length === limit) return found;
+      this.#domain = domain;
+      if (query.skip?.(domain)) continue;
+      left -= 1;
       const atMost = Math.min(PER_DOMAIN_MAX, limit - found.length);
       found.push(...this.#ofDomain(domain, query, atMost, seen));
     }
+    if (domains.length < VISITED_MAX) this.#domain = "";
     return found;
   }
 
@@ -71,11 +77,10 @@ export class ScheduleReader {
     limit: number,
     seen: ReadonlySet<string>,
   ): readonly Row[] {
-    if (skip(domain)) return [];
     const found: Row[] = [];
     const rows = this.#db().dueOfDomain(domain, { epoch, now, limit, timelyOnly });
     for (const row of rows.filter(({ id }) => !seen.has(id))) {
-      // The first of them was asked for above.
+      // The first of them was asked for by the caller.
       if (found.length > 0 && skip(domain)) break;
       found.push(row);
     }
