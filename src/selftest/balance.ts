@@ -1,6 +1,9 @@
 import type { LedgerClient } from "./ledger-client.ts";
 import type { LedgerReceiver, Take } from "./ledger-receiver.ts";
 
+const BUSY_MS = 280;
+const SYNCS_WAITED_FOR = 2;
+
 /** A moment at which a daemon forgot what it had not made durable. */
 export interface Crash {
   /** When it was over: nothing was settled after this. */
@@ -9,9 +12,19 @@ export interface Crash {
   readonly windowMs: number;
 }
 
+/**
+ * How long after an answer a crash may still undo it: the settlement's own window, what a busy machine needs to read the
+ * answer, and the syncs that a batch of settlements waits for: one under way, and that of its directory or file.
+ */
+export function excusedMs(settleWindowMs: number, slowestSyncMs: number): number {
+  return Math.ceil(settleWindowMs + BUSY_MS + SYNCS_WAITED_FOR * slowestSyncMs);
+}
+
 /** One delivery, or one bounce, too many. */
 export interface Repeat {
   readonly number: number;
+  /** When it was answered. */
+  readonly at: number;
   /** From the answer to the crash after it; infinite without one, 0 when there was no answer that could be read. */
   readonly beforeCrashMs: number;
   readonly excused: boolean;
@@ -117,6 +130,7 @@ function repeatsOf(
     const inWindow = crash !== undefined && beforeCrashMs < crash.windowMs;
     return {
       number,
+      at: take.at,
       beforeCrashMs: take.answered ? Math.max(0, beforeCrashMs) : 0,
       excused: take.at < settledAt && (!take.answered || inWindow),
     };

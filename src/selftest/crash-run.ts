@@ -1,16 +1,18 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import type { World } from "../lib/world.ts";
+import { SETTLE_WINDOW_MS } from "../storage/disk/journal.ts";
 import {
   type Balance,
   type Broken,
   balance,
   brokenPromises,
-  type Crash,
+  excusedMs,
   isSettled,
 } from "./balance.ts";
 import { type LedgerClient, ledgerClient } from "./ledger-client.ts";
 import { type LedgerReceiver, ledgerReceiver } from "./ledger-receiver.ts";
 import type { Whim } from "./receiver-session.ts";
+import { watchSyncs } from "./sync-watch.ts";
 import { StartFailed, startVictim, type Victim } from "./victim.ts";
 
 export interface CrashRunOptions {
@@ -20,8 +22,8 @@ export interface CrashRunOptions {
   readonly dir: string;
   /** For how long it is killed again and again. */
   readonly durationMs: number;
-  /** A delivery answered less than this before a kill may be repeated. */
-  readonly windowMs: number;
+  /** Everything must have come to its end so long after the last start. */
+  readonly drainMs: number;
   readonly world: World;
   /** Ends it early. */
   readonly stop: AbortSignal;
@@ -32,6 +34,10 @@ export interface CrashReport {
   readonly kills: number;
   /** The longest start after a kill. */
   readonly startMsMax: number;
+  /** The slowest sync meanwhile. */
+  readonly syncMsMax: number;
+  /** A delivery answered less than this before a kill may be repeated. */
+  readonly windowMs: number;
   readonly balance: Balance;
   /** Empty when every promise was kept. */
   readonly broken: readonly Broken[];
@@ -41,8 +47,6 @@ const SESSIONS = 4;
 /** How long each life lasts once it is ready. */
 const LIFE_MS_MIN = 50;
 const LIFE_MS_MAX = 1000;
-/** Everything must have come to its end so long after the last start. */
-const DRAIN_MS_MAX = 30_000;
 const POLL_MS = 20;
 
 /**
@@ -58,6 +62,7 @@ export async function crashRun(options: CrashRunOptions): Promise<CrashReport> {
     recipients: () => (world.random() < 0.2 ? 2 : 1),
   });
   const lives = openLives(options, receiver);
+  const watch = await watchSyncs(`${options.dir}/watched`, world.clock);
   const sending = new AbortController();
   const sent = client.send(lives.port, SESSIONS, sending.signal);
   const broken: Broken[] = [];
@@ -69,16 +74,21 @@ export async function crashRun(options: CrashRunOptions): Promise<CrashReport> {
     broken.push(...(await lives.end()));
   } catch (error) {
     if (!(error instanceof StartFailed)) throw error;
-    broken.push({ promise: "P10", text: `after ${lives.crashes.length} kills ${error.message}` });
+    broken.push({ promise: "P10", text: `after ${lives.kills.length} kills ${error.message}` });
   } finally {
     sending.abort();
     await lives.kill();
+    await watch.stop();
   }
-  const found = balance(client, [receiver], lives.crashes);
-  const { crashes, startMsMax } = lives;
+  const { kills, startMsMax } = lives;
+  const windowMs = excusedMs(SETTLE_WINDOW_MS, watch.maxMs());
+  const crashes = kills.map((at) => ({ at, windowMs }));
+  const found = balance(client, [receiver], crashes);
   return {
-    kills: crashes.length,
+    kills: kills.length,
     startMsMax: startMsMax(),
+    syncMsMax: watch.maxMs(),
+    windowMs,
     balance: found,
     broken: [...broken, ...brokenPromises(found)],
   };
@@ -96,12 +106,12 @@ function whims(random: () => number): () => Whim {
 }
 
 /** One daemon after another at one spool; there is at most one. */
-function openLives({ command, dir, world, windowMs }: CrashRunOptions, receiver: LedgerReceiver) {
+function openLives({ command, dir, world }: CrashRunOptions, receiver: LedgerReceiver) {
   const spool = `${dir}/spool`;
   const configFile = `${dir}/empty.toml`;
   mkdirSync(spool, { mode: 0o700 });
   writeFileSync(configFile, "", { mode: 0o600 });
-  const crashes: Crash[] = [];
+  const kills: number[] = [];
   let victim: Victim | undefined;
   let startMsMax = 0;
   const start = async (): Promise<void> => {
@@ -112,7 +122,7 @@ function openLives({ command, dir, world, windowMs }: CrashRunOptions, receiver:
   const kill = async (): Promise<void> => {
     const killed = victim;
     victim = undefined;
-    if (killed !== undefined) crashes.push({ at: await killed.kill(), windowMs });
+    if (killed !== undefined) kills.push(await killed.kill());
   };
   /** P10: stops it, and looks at what it leaves. */
   const end = async (): Promise<readonly Broken[]> => {
@@ -126,7 +136,7 @@ function openLives({ command, dir, world, windowMs }: CrashRunOptions, receiver:
     return [{ promise: "P6", text: `fsck: ${fsck.stdout.toString().trim().slice(-500)}` }];
   };
   const port = () => victim?.port;
-  return { crashes, start, kill, end, port, startMsMax: () => startMsMax };
+  return { kills, start, kill, end, port, startMsMax: () => startMsMax };
 }
 
 /** Ends with a daemon that runs. */
@@ -148,9 +158,9 @@ async function killAgainAndAgain(
 async function drain(
   client: LedgerClient,
   receiver: LedgerReceiver,
-  { world, stop }: CrashRunOptions,
+  { world, stop, drainMs }: CrashRunOptions,
 ): Promise<void> {
-  const giveUpAt = world.clock.now() + DRAIN_MS_MAX;
+  const giveUpAt = world.clock.now() + drainMs;
   while (!isSettled(client, [receiver]) && world.clock.now() < giveUpAt && !stop.aborted) {
     await pause(POLL_MS, world, stop);
   }

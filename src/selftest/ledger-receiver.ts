@@ -101,7 +101,7 @@ export async function ledgerReceiver(options: LedgerReceiverOptions = {}): Promi
     if (server.listening) await new Promise((resolve) => server.close(resolve));
   };
   const up = async (): Promise<void> => {
-    port = await listening(server, port, host);
+    if (!server.listening) port = await listening(server, port, host);
   };
   await up();
   return {

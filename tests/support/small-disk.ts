@@ -6,6 +6,8 @@ import { type TempDir, tempDir } from "./temp-dir.ts";
 
 /** A small file system of our own, to be filled; unmounted when it is disposed. */
 export interface SmallDisk extends AsyncDisposable {
+  readonly path: string;
+  /** A place on it for a spool. */
   readonly spool: string;
   /** Takes all the space that is left but for so much. */
   fill(leaveBytes?: number): void;
@@ -17,7 +19,8 @@ export interface SmallDisk extends AsyncDisposable {
 export type DiskKind = "tmpfs" | "ext4";
 
 const mounted = new Set<string>();
-atExit("directories", () => {
+// Before directories are removed, of which these are part.
+atExit("programs", () => {
   for (const path of mounted) unmount(path);
 });
 
@@ -28,6 +31,7 @@ export function smallDisk(dir: TempDir, sizeMib: number, kind: DiskKind = "tmpfs
   if (kind === "tmpfs") mount(path, "-t", "tmpfs", "-o", `size=${sizeMib}m`, "tmpfs");
   else mount(path, "-o", "loop", ext4Image(dir.join("disk.ext4"), sizeMib));
   return {
+    path,
     spool: join(path, "spool"),
     fill(leaveBytes = 0) {
       const { bavail, bsize } = statfsSync(path);
