@@ -42,6 +42,7 @@ export function openGuard({ token, hosts }: GuardOptions): Guard {
       const proven = trusted && (token !== undefined || env.peer === "unix");
       return (
         (proven ? undefined : wrongHost(request, names, token !== undefined)) ??
+        brokenUrl(request) ??
         foreignOrigin(request) ??
         (trusted ? undefined : notTrusted(request, token !== undefined)) ??
         unwantedBody(request)
@@ -82,6 +83,12 @@ function wrongHost(
   return { status: 421, detail };
 }
 
+/** A Host that is no host makes a URL that nothing can be read from. */
+function brokenUrl(request: Request): Problem | undefined {
+  if (URL.parse(request.url) !== null && hostOf(request) !== undefined) return undefined;
+  return { status: 400, detail: "The Host of the request is not one." };
+}
+
 function isLoopbackName(name: string): boolean {
   return name === "localhost" || name === "[::1]" || /^127(?:\.\d+){3}$/u.test(name);
 }
@@ -92,7 +99,7 @@ function isAddress(name: string): boolean {
 }
 
 function hostOf(request: Request): URL | undefined {
-  const host = request.headers.get("host") ?? new URL(request.url).host;
+  const host = request.headers.get("host") ?? URL.parse(request.url)?.host ?? "";
   return URL.parse(`http://${host}/`) ?? undefined;
 }
 
