@@ -194,9 +194,7 @@ export class Transaction {
 
   /** RFC 5321 §3.8: 421 ends the session at any point, and says nothing about the mail. */
   #closing(code: number, octets: string): void {
-    const phase = this.phase;
-    this.#settleRest({ kind: "reply", phase, reply: toReply(code, octets) });
-    this.#finish("unusable");
+    this.fail({ kind: "reply", phase: this.phase, reply: toReply(code, octets) });
   }
 
   #settleRest(answer: Answer): void {

@@ -53,15 +53,19 @@ test("the content is sent only to a peer that took a recipient", () => {
   expect(ends[0]).toMatchObject({ session: "clean", answers: [{ kind: "reply", phase: "rcpt" }] });
 });
 
-test("a refused sender counts for everybody, before and after the connection is lost", () => {
-  const { transaction, ends } = dialogue(2, true);
-  transaction.reply(550, "550 5.7.1 no");
-  transaction.fail({ kind: "lost", phase: "rcpt" });
-  expect(ends[0]?.answers).toMatchObject([
-    { kind: "reply", phase: "mail" },
-    { kind: "reply", phase: "mail" },
-  ]);
-});
+test.each(["is lost", "is closed with 421"])(
+  "a refused sender counts for everybody, before and after the connection %s",
+  (how) => {
+    const { transaction, ends } = dialogue(2, true);
+    transaction.reply(550, "550 5.7.1 no");
+    if (how === "is lost") transaction.fail({ kind: "lost", phase: "rcpt" });
+    else transaction.reply(421, "421 4.3.2 bye");
+    expect(ends[0]?.answers).toMatchObject([
+      { kind: "reply", phase: "mail" },
+      { kind: "reply", phase: "mail" },
+    ]);
+  },
+);
 
 test("a peer that refuses the sender and asks for the message is not trusted again", () => {
   const { transaction, ends, sent } = dialogue(1, true);
