@@ -36,6 +36,7 @@ const DIFFERENCES: readonly { readonly line: RegExp; readonly why: string }[] = 
     line: /:(?:<>>|<a@b@c>|<a b@|<@ex|<a\(b\)|<a@example\.com>x)/u,
     why: "strict_rfc821_envelopes is off",
   },
+  { line: /SIZE=99999999/u, why: "a size that it refused counts for the next MAIL too" },
   { line: /^(?:MAIL FROM|RCPT TO):a[\r\n]/u, why: "it completes addresses without a domain" },
 ];
 
