@@ -32,7 +32,7 @@ async function checkRow(row: Row, reader: SegmentReader, check: Check, db: State
   const problem = await problemOf(row, reader);
   if (problem === undefined) return;
   check.damage(`message ${row.id}: ${problem}`);
-  if (check.repair) quarantineDamage(row, problem, check, db);
+  if (check.repair) await quarantineDamage(row, problem, check, db);
 }
 
 async function problemOf(row: Row, reader: SegmentReader): Promise<string | undefined> {

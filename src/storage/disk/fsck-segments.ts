@@ -46,7 +46,9 @@ async function checkSegment(number: number, check: Check, db: StateDb | undefine
   for (const problem of scan.problems) {
     if (problem !== HEADER_DAMAGED) tell(`${path}: ${problem}`);
   }
-  for (const envelope of scan.envelopes) checkEnvelope(envelope, scan, number, { check, db, tell });
+  for (const envelope of scan.envelopes) {
+    await checkEnvelope(envelope, scan, number, { check, db, tell });
+  }
 }
 
 /** The name says the number, the blocks say the salt, and what is not known to be a copy counts as accepted. */
@@ -74,7 +76,7 @@ function standingOf(number: number, db: StateDb): string | undefined {
   return db.segment(number) === undefined ? ORPHAN : undefined;
 }
 
-function checkEnvelope(
+async function checkEnvelope(
   { block, payload }: ScannedEnvelope,
   { damagedBodies }: Scan,
   number: number,
@@ -83,7 +85,7 @@ function checkEnvelope(
     readonly db: StateDb | undefined;
     readonly tell: (text: string) => void;
   },
-): void {
+): Promise<void> {
   const { check, db, tell } = to;
   const path = check.layout.segment(number);
   const record = payload && readRecord(payload);
@@ -95,7 +97,8 @@ function checkEnvelope(
   const isNeeded = db === undefined || row?.segment === number;
   if (!damagedBodies.has(record.bodyOffset) || !isNeeded) return;
   check.damage(`${path}: the body of message ${record.id} is damaged`);
-  if (check.repair && db && row) quarantineDamage(row, "its body fails its checksum", check, db);
+  if (check.repair && db && row)
+    await quarantineDamage(row, "its body fails its checksum", check, db);
 }
 
 async function scanFile(path: string, { files }: Check) {

@@ -1,3 +1,4 @@
+import { basename } from "node:path";
 import type { Emit } from "../../observe/events.ts";
 import type { SpoolFiles } from "./files.ts";
 import type { Journal } from "./journal.ts";
@@ -27,31 +28,50 @@ export interface QuarantineParts {
  * says why; it is counted and told. Never throws: a disk that cannot take the note must not stop other mail.
  */
 export async function quarantine(damage: Damage, parts: QuarantineParts): Promise<void> {
-  const { files, layout, emit, journal } = parts;
-  const note = `${layout.corrupt}/${damage.subject}.json`;
-  const kept =
-    damage.segment === undefined ? undefined : keepSegment(damage.segment, files, layout);
-  const text = JSON.stringify({
-    subject: damage.subject,
-    reason: damage.reason,
-    ...damage.facts,
-    segment: kept,
-  });
-  try {
-    if (!files.exists(note)) {
-      const fd = files.create(note);
-      try {
-        files.append(fd, new TextEncoder().encode(`${text}\n`));
-        await files.syncData(fd);
-      } finally {
-        files.close(fd);
-      }
-    }
-  } catch {
-    // The event below still tells.
-  }
+  const { layout, emit, journal } = parts;
+  // Without a note the event still tells.
+  await keepEvidence(damage, parts).catch(() => undefined);
   journal.noteCorrupt();
-  emit({ kind: "corrupt", subject: damage.subject, movedTo: note, reason: damage.reason });
+  const movedTo = notePath(damage.subject, layout);
+  emit({ kind: "corrupt", subject: damage.subject, movedTo, reason: damage.reason });
+}
+
+/**
+ * Gives the segment its second name and writes the note. When it resolves both survive a power cut: only then may the
+ * message leave the queue, or nothing would be left of it.
+ */
+export async function keepEvidence(
+  { subject, segment, reason, facts }: Damage,
+  parts: Pick<QuarantineParts, "files" | "layout">,
+): Promise<void> {
+  const { files, layout } = parts;
+  const kept = segment === undefined ? undefined : keepSegment(segment, files, layout);
+  const note = notePath(subject, layout);
+  const text = JSON.stringify({ subject, reason, ...facts, segment: kept });
+  if (!files.exists(note)) await writeNote(note, `${text}\n`, parts);
+  await files.syncDirectory(layout.corrupt);
+}
+
+/** By way of scratch: there is no half of a note, which would never be made whole. */
+async function writeNote(
+  path: string,
+  text: string,
+  { files, layout }: Pick<QuarantineParts, "files" | "layout">,
+): Promise<void> {
+  const draft = `${layout.scratch}/${basename(path)}`;
+  await files.unlink(draft);
+  const fd = files.create(draft);
+  try {
+    files.append(fd, new TextEncoder().encode(text));
+    await files.syncData(fd);
+  } finally {
+    files.close(fd);
+  }
+  files.rename(draft, path);
+}
+
+function notePath(subject: string, { corrupt }: Pick<Layout, "corrupt">): string {
+  return `${corrupt}/${subject}.json`;
 }
 
 /** A second name costs no space until the segment itself goes. */

@@ -45,14 +45,13 @@ export function segmentsAfter(
 /**
  * Makes it durable that these segments are where they are. A process that was killed had perhaps renamed them and no more:
  * a power cut that takes one back must not find queue.db with what it said, such as the settlement that a bounce carries (P4).
+ * The name of the directory that they are in was durable before.
  */
 export async function syncNames(
   numbers: readonly number[],
   { files, layout }: Pick<RecoveryParts, "files" | "layout">,
 ): Promise<void> {
-  if (numbers.length === 0) return;
   for (const shard of new Set(numbers.map(layout.shard))) await files.syncDirectory(shard);
-  await files.syncDirectory(layout.content);
 }
 
 /**
