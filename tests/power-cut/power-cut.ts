@@ -56,9 +56,12 @@ export async function cutPower(options: Options): Promise<Result> {
   await using work = tempDir("power-cut", fs.existsSync("/dev/shm") ? "/dev/shm" : undefined);
   const lab = new Lab(work, options);
   for (const chapter of CHAPTERS) {
+    if (lab.isDone) break;
     const recorded = await lab.record(chapter);
     await lab.check(recorded);
-    for (const one of chapter.breaks ?? []) await lab.check(await lab.recordBehind(one, recorded));
+    for (const one of chapter.breaks ?? []) {
+      if (!lab.isDone) await lab.check(await lab.recordBehind(one, recorded));
+    }
   }
   return lab.result();
 }
@@ -74,6 +77,11 @@ class Lab {
   constructor(work: TempDir, options: Options) {
     this.#work = work;
     this.#options = options;
+  }
+
+  /** As much is wrong as anybody wanted to know. */
+  get isDone(): boolean {
+    return this.#findings.length >= (this.#options.findingsMax ?? Number.POSITIVE_INFINITY);
   }
 
   result(): Result {
@@ -149,14 +157,13 @@ class Lab {
 
   async #checkAll(recorded: Recorded, chosen: readonly Cut[]): Promise<void> {
     const { disk, history } = replay(recorded, 0);
-    const { findingsMax = Number.POSITIVE_INFINITY } = this.#options;
     let next = 0;
     for (const [index, step] of recorded.steps.entries()) {
       disk.take(step);
       takeMark(history, step);
       for (let cut = chosen[next]; cut?.index === index; cut = chosen[next]) {
         next += 1;
-        if (this.#findings.length >= findingsMax) return;
+        if (this.isDone) return;
         await this.#checkOne(recorded, { disk, history, cut });
       }
     }
@@ -170,9 +177,10 @@ class Lab {
     const spool = join(this.#disk, "spool");
     const { mayReport = false } = chapter;
     const damaged = chapter.damaged ? { damaged: DAMAGED } : {};
-    const problems = [...(await problemsOf(spool, { history, mayReport, ...damaged }))];
-    const isRepaired = history.isAcknowledged("repair");
-    if (problems.length === 0 && (cut.isExtreme || isRepaired)) {
+    const underRepair = chapter.script === "repair" && !history.isAcknowledged("repair");
+    const expected = { history, mayReport, underRepair, ...damaged };
+    const problems = [...(await problemsOf(spool, expected))];
+    if (problems.length === 0 && cut.isExtreme && !underRepair) {
       problems.push(...(await leftBehind(spool)));
     }
     if (problems.length === 0) return;
