@@ -69,15 +69,21 @@ async function printHeader(client: AdminClient, id: string, { stdout }: CliParts
   await stdout.write(withoutControls(head.subarray(0, headerEnd(head))));
 }
 
-const HEADER_CONTROLS =
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is replaced
-  /[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f]|\r(?!\n)|\u00c2[\u0080-\u009f]/gu;
-
 /** A header for a terminal: `?` for each control character, C1 in UTF-8 too, and for a CR that ends no line. */
 function withoutControls(header: Uint8Array): Uint8Array {
-  const text = Buffer.from(header).toString("latin1");
-  return Buffer.from(text.replace(HEADER_CONTROLS, "?"), "latin1");
+  return header.map((byte, at) =>
+    isObeyed(byte, header[at - 1], header[at + 1]) ? QUESTION : byte,
+  );
 }
+
+function isObeyed(byte: number, before = 0, after = 0): boolean {
+  if (byte === CR) return after !== LF;
+  if (byte < SPACE) return byte !== LF && byte !== TAB;
+  // The second byte of U+0080 to U+009F; what is left of it is no character.
+  return byte === DELETE || (before === C1_LEAD && byte >= 0x80 && byte < 0xa0);
+}
+
+const [TAB, LF, CR, SPACE, QUESTION, DELETE, C1_LEAD] = [0x09, 0x0a, 0x0d, 0x20, 0x3f, 0x7f, 0xc2];
 
 async function printDetail(
   client: AdminClient,

@@ -48,8 +48,60 @@ export interface Progress {
 
 const UNTOUCHED: Progress = { delayNotified: false, recipients: [] };
 
-export function progressOf(row: MessageRow): Progress {
-  return row.state === null ? UNTOUCHED : (JSON.parse(row.state) as Progress);
+/** A state that cannot be read counts as none: who has the mail may get it again, nobody goes without. */
+export function progressOf({ state }: Pick<MessageRow, "state">): Progress {
+  return state === null ? UNTOUCHED : (readProgress(state) ?? UNTOUCHED);
+}
+
+/** `undefined`: this is nothing that an attempt has written. */
+export function readProgress(state: string): Progress | undefined {
+  try {
+    const progress = JSON.parse(state) as Partial<Progress> | null;
+    const { recipients, domains, delayNotified } = progress ?? {};
+    const isSound =
+      typeof delayNotified === "boolean" &&
+      isListOf(recipients, isChange) &&
+      (domains === undefined || isListOf(domains, isText));
+    return isSound ? (progress as Progress) : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Whether a value out of a file is a settlement. */
+export function isSettlement(value: unknown): value is Settlement {
+  if (typeof value !== "object" || value === null) return false;
+  const { attempts, recipients, due, delayNotified } = value as Settlement;
+  return (
+    [attempts, due].every((number) => number === undefined || Number.isSafeInteger(number)) &&
+    (recipients === undefined || isListOf(recipients, isChange)) &&
+    (delayNotified === undefined || typeof delayNotified === "boolean")
+  );
+}
+
+const STATUSES: ReadonlySet<unknown> = new Set(["pending", "delivered", "bounced", "dropped"]);
+
+function isChange(value: unknown): boolean {
+  const { index, status, reply, relay } = (value ?? {}) as Partial<RecipientChange>;
+  return (
+    Number.isSafeInteger(index) &&
+    STATUSES.has(status) &&
+    (reply === undefined || isReply(reply)) &&
+    (relay === undefined || isText(relay))
+  );
+}
+
+function isReply(value: unknown): boolean {
+  const { code, enhanced, text } = (value ?? {}) as Record<string, unknown>;
+  return Number.isSafeInteger(code) && isText(enhanced) && isText(text);
+}
+
+function isListOf(value: unknown, isItem: (item: unknown) => boolean): boolean {
+  return Array.isArray(value) && value.every(isItem);
+}
+
+function isText(value: unknown): boolean {
+  return typeof value === "string";
 }
 
 export function stateOf(row: MessageRow): MessageState {

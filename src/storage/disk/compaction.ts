@@ -1,5 +1,5 @@
 import type { Committer } from "./committer.ts";
-import { isMissing, type SpoolFiles } from "./files.ts";
+import { isNoFile, type SpoolFiles } from "./files.ts";
 import type { Journal } from "./journal.ts";
 import type { Layout } from "./layout.ts";
 import type { SegmentReader } from "./reader.ts";
@@ -121,7 +121,7 @@ function openIfThere(files: SpoolFiles, path: string): number | undefined {
   try {
     return files.openForRead(path);
   } catch (error) {
-    if (isMissing(error)) return undefined;
+    if (isNoFile(error)) return undefined;
     throw error;
   }
 }

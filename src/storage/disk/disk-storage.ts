@@ -181,7 +181,7 @@ export class DiskStorage implements QueueStorage {
     if (fresh !== undefined) return storedMessage(row, fresh);
     const envelope = await this.#read(row);
     // What was read does not change; what is known of it may have.
-    return storedMessage(this.#ledger.require(id), envelope);
+    return storedMessage(this.#ledger.requireWith(id, envelope.recipients.length), envelope);
   }
 
   async remove(id: string): Promise<void> {

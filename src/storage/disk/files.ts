@@ -8,6 +8,7 @@ import { statfs } from "node:fs/promises";
 export interface SpoolFiles {
   /** Makes a file that must not exist yet, for writing. */
   create(path: string): number;
+  /** Files only: what else has the name (a directory, a pipe, a device) is an error, and is not waited for. */
   openForRead(path: string): number;
   /** Opens a file that exists, to be written over from its start. */
   openForReuse(path: string): number;
@@ -43,7 +44,12 @@ const PRIVATE_DIRECTORY = 0o700;
 /** The real file system. */
 export const realFiles: SpoolFiles = {
   create: (path) => fs.openSync(path, "wx", PRIVATE_FILE),
-  openForRead: (path) => fs.openSync(path, "r"),
+  openForRead(path) {
+    const fd = fs.openSync(path, fs.constants.O_RDONLY | fs.constants.O_NONBLOCK);
+    if (fs.fstatSync(fd).isFile()) return fd;
+    fs.closeSync(fd);
+    throw Object.assign(new Error(`${path} is no file`), { code: "EISDIR" });
+  },
   openForReuse: (path) => fs.openSync(path, "r+"),
   close: (fd) => fs.closeSync(fd),
   append(fd, bytes) {
@@ -100,6 +106,23 @@ export const realFiles: SpoolFiles = {
 /** Whether an error says that a file is not there. */
 export function isMissing(error: unknown): boolean {
   return codeOf(error) === "ENOENT";
+}
+
+const NO_FILE = new Set(["ENOENT", "EISDIR", "ENOTDIR", "ELOOP", "ENXIO"]);
+
+/** Whether an error says that there is no file of that name, whatever else there may be. */
+export function isNoFile(error: unknown): boolean {
+  return NO_FILE.has(codeOf(error));
+}
+
+/** The names in a directory; none when there is no directory of that name. */
+export function namesIn(files: Pick<SpoolFiles, "list">, path: string): readonly string[] {
+  try {
+    return files.list(path);
+  } catch (error) {
+    if (isNoFile(error)) return [];
+    throw error;
+  }
 }
 
 /** The system's code of an error, such as `ENOSPC`; empty when it has none. */

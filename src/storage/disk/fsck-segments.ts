@@ -1,6 +1,9 @@
+import * as fs from "node:fs";
+import { isNoFile } from "./files.ts";
 import type { Check } from "./fsck-check.ts";
 import { quarantineDamage } from "./fsck-quarantine.ts";
-import { segmentNumber, shardStart } from "./layout.ts";
+import { segmentIn, shardStart } from "./layout.ts";
+import { keepSegment, keptPath } from "./quarantine.ts";
 import { readRecord } from "./record.ts";
 import {
   encodeFileHeader,
@@ -16,18 +19,43 @@ export async function checkSegments(check: Check, db: StateDb | undefined): Prom
   const { files, layout } = check;
   let count = 0;
   for (const shard of files.list(layout.content)) {
-    if (shardStart(shard) === undefined) {
-      check.leftover(`${layout.content}/${shard} is not the spool's`);
+    const directory = `${layout.content}/${shard}`;
+    if (shardStart(shard) === undefined || !isKind(directory, "isDirectory")) {
+      moveStranger(directory, "is not the spool's", check);
       continue;
     }
-    for (const name of files.list(`${layout.content}/${shard}`)) {
-      const number = segmentNumber(name);
-      if (number === undefined) check.leftover(`${layout.content}/${shard}/${name} is no segment`);
-      else await checkSegment(number, check, db);
+    for (const name of files.list(directory)) {
+      const number = segmentIn(shard, name);
+      if (number === undefined || !isKind(`${directory}/${name}`, "isFile")) {
+        moveStranger(`${directory}/${name}`, "is no segment", check);
+        continue;
+      }
+      await checkSegment(number, check, db);
       count += 1;
     }
   }
   return count;
+}
+
+function isKind(path: string, kind: "isFile" | "isDirectory"): boolean {
+  try {
+    return fs.statSync(path)[kind]();
+  } catch (error) {
+    if (isNoFile(error)) return false;
+    throw error;
+  }
+}
+
+/** What lies among the segments and is none. Nobody knows whose it is, so it is kept. */
+function moveStranger(path: string, what: string, { layout, repair, leftover }: Check): void {
+  leftover(`${path} ${what}`);
+  if (!repair) return;
+  const name = path.slice(layout.content.length + 1).replaceAll("/", "-");
+  let target = `${layout.corrupt}/${name}`;
+  for (let copy = 1; fs.lstatSync(target, { throwIfNoEntry: false }); copy += 1) {
+    target = `${layout.corrupt}/${name}.${copy}`;
+  }
+  fs.renameSync(path, target);
 }
 
 async function checkSegment(number: number, check: Check, db: StateDb | undefined): Promise<void> {
@@ -37,7 +65,7 @@ async function checkSegment(number: number, check: Check, db: StateDb | undefine
   if (standing === ORPHAN) return;
   const scan = await scanFile(path, check);
   // Each message that suffers is found by its row; what else is damaged nobody needs.
-  const tell = standing === undefined ? check.leftover : check.damage;
+  const tell = tellOnce(number, standing === undefined ? check.leftover : check.damage, check);
   if (scan === undefined) {
     tell(`${path}: it is no segment of this version`);
     return;
@@ -49,6 +77,19 @@ async function checkSegment(number: number, check: Check, db: StateDb | undefine
   for (const envelope of scan.envelopes) {
     await checkEnvelope(envelope, scan, number, { check, db, tell });
   }
+}
+
+/** What is wrong with a segment beside its messages is told until the segment is kept in `corrupt/` for whoever wants to look. */
+function tellOnce(
+  number: number,
+  tell: (text: string) => void,
+  { layout, files, repair }: Check,
+): (text: string) => void {
+  if (files.exists(keptPath(number, layout))) return () => undefined;
+  return (text) => {
+    tell(text);
+    if (repair) keepSegment(number, files, layout);
+  };
 }
 
 /** The name says the number, the blocks say the salt, and what is not known to be a copy counts as accepted. */
@@ -97,8 +138,7 @@ async function checkEnvelope(
   const isNeeded = db === undefined || row?.segment === number;
   if (!damagedBodies.has(record.bodyOffset) || !isNeeded) return;
   check.damage(`${path}: the body of message ${record.id} is damaged`);
-  if (check.repair && db && row)
-    await quarantineDamage(row, "its body fails its checksum", check, db);
+  if (check.repair && db && row) await quarantineDamage(row, "its body fails its checksum", check, db);
 }
 
 async function scanFile(path: string, { files }: Check) {

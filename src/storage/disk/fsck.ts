@@ -62,16 +62,28 @@ export async function fsckSpool(
       parts.report(`leftover: ${text}`);
     },
   };
-  const unlock = lockSpool(layout.lock);
-  let seen = { segments: 0, messages: 0 };
+  const found = () => counts.damage + counts.leftovers;
+  let seen = await checkLocked(check);
+  const isDirty = found() > 0;
+  for (let before = 0, pass = 1; repair && found() > before && pass < PASSES_MAX; pass += 1) {
+    before = found();
+    await startOnce(directory, parts);
+    // What the start has found again was not looked at yet.
+    seen = await checkLocked(check);
+  }
+  return { ...seen, ...counts, repaired: repair && isDirty };
+}
+
+/** The first pass mends what it sees, the second what came to light by that. More are for what nobody has thought of. */
+const PASSES_MAX = 4;
+
+async function checkLocked(check: Check): Promise<{ segments: number; messages: number }> {
+  const unlock = lockSpool(check.layout.lock);
   try {
-    seen = await checkAll(check);
+    return await checkAll(check);
   } finally {
     unlock();
   }
-  const isDirty = counts.damage + counts.leftovers > 0;
-  if (repair && isDirty) await startOnce(directory, parts);
-  return { ...seen, ...counts, repaired: repair && isDirty };
 }
 
 async function checkAll(check: Check): Promise<{ segments: number; messages: number }> {

@@ -20,6 +20,8 @@ export interface Layout {
 export const SEGMENTS_PER_SHARD = 4096;
 
 const NUMBER_CHARACTERS = 10;
+/** A thousand segments a second take a thousand years to get here; numbers behind a stray file's must still fit a name. */
+const SEGMENT_MAX = 2 ** 45;
 const SHARD_CHARACTERS = 8;
 const SEGMENT_NAME = /^([0-9A-HJKMNP-TV-Z]{10})\.seg$/u;
 const SHARD_NAME = /^[0-9A-HJKMNP-TV-Z]{8}$/u;
@@ -43,10 +45,18 @@ export function layoutOf(root: string): Layout {
   };
 }
 
-/** The number in a segment's file name; `undefined` for any other name. */
+/** The number in a segment's file name; `undefined` for any other name, and for a number that nobody ever counts to. */
 export function segmentNumber(name: string): number | undefined {
   const digits = SEGMENT_NAME.exec(name)?.[1];
-  return digits === undefined ? undefined : parseBase32(digits);
+  const number = digits === undefined ? undefined : parseBase32(digits);
+  return number !== undefined && number <= SEGMENT_MAX ? number : undefined;
+}
+
+/** The same for a name in a shard, in which only some numbers belong. */
+export function segmentIn(shard: string, name: string): number | undefined {
+  const [start, number] = [shardStart(shard), segmentNumber(name)];
+  if (start === undefined || number === undefined) return undefined;
+  return number >= start && number < start + SEGMENTS_PER_SHARD ? number : undefined;
 }
 
 /** The first segment number of a shard, by its directory name; `undefined` for any other name. */

@@ -49,6 +49,18 @@ export class Ledger {
     return row;
   }
 
+  /**
+   * As `require`, of a message whose record has so many recipients. A row that says otherwise is damaged, and put right: it
+   * would end before the last recipient has the mail, or never.
+   */
+  requireWith(id: string, recipientCount: number): Row {
+    const row = this.require(id);
+    if (row.recipientCount === recipientCount) return row;
+    const mended = { ...row, recipientCount };
+    this.#parts.journal.replace(row, mended);
+    return mended;
+  }
+
   requireLease(id: string, holder: string): void {
     if (this.#leases.isHeld(id, holder, this.#parts.clock.now())) return;
     throw new LostLeaseError(`message ${id} is not leased to ${holder}`);
@@ -99,13 +111,14 @@ export class Ledger {
     journal.apply();
     const rows = schedule.due({ epoch: this.#epoch, now, limit, ...options });
     if (rows.length === 0) return [];
+    let found: ReadonlySet<string> = new Set();
     db.transaction(() => {
-      db.lease(
+      found = db.lease(
         rows.map((row) => row.id),
         now,
       );
     });
-    const leased = rows.map((row) => leasedRow(row, now));
+    const leased = rows.filter(({ id }) => found.has(id)).map((row) => leasedRow(row, now));
     journal.countLeased(leased);
     for (const { id } of leased) this.#leases.take(id, options.holder, options.until);
     return leased;

@@ -1,7 +1,6 @@
 import { Database } from "bun:sqlite";
 import * as fs from "node:fs";
 import { QueueError } from "../../mail/queue-error.ts";
-import { isDamaged } from "./state-db.ts";
 
 /** Where SQLite keeps `user_version` in a database file: here the process id of whoever has the lock. */
 const OWNER_OFFSET = 60;
@@ -24,7 +23,20 @@ export class LockedError extends QueueError {
 export function lockSpool(path: string): () => void {
   const key = fs.existsSync(path) ? fs.realpathSync(path) : path;
   if (ours.has(key)) throw new LockedError(`the spool is open in this process already (${path})`);
-  const db = openLocked(path);
+  requireDatabase(path);
+  const db = new Database(path, { create: true });
+  try {
+    db.run("PRAGMA locking_mode = EXCLUSIVE");
+    db.run("PRAGMA journal_mode = MEMORY");
+    db.run("BEGIN EXCLUSIVE");
+    db.run(`PRAGMA user_version = ${process.pid}`);
+    // Exclusive mode keeps the lock over the commit that makes the owner readable.
+    db.run("COMMIT");
+  } catch (cause) {
+    db.close();
+    if (!isBusy(cause)) throw new QueueError(`the spool cannot be locked (${path})`, { cause });
+    throw new LockedError(`the spool is in use by process ${ownerOf(path)} (${path})`, { cause });
+  }
   const held = fs.realpathSync(path);
   ours.set(held, db);
   fs.chmodSync(path, 0o600);
@@ -34,35 +46,15 @@ export function lockSpool(path: string): () => void {
   };
 }
 
-function openLocked(path: string): Database {
-  try {
-    return openOnce(path);
-  } catch (cause) {
-    if (isBusy(cause)) {
-      throw new LockedError(`the spool is in use by process ${ownerOf(path)} (${path})`, { cause });
-    }
-    if (!isDamaged(cause)) throw new QueueError(`the spool cannot be locked (${path})`, { cause });
-  }
-  // A power cut has torn it. Nothing in it outlives its process, and whoever holds the lock holds it on the file.
-  fs.truncateSync(path);
-  return openOnce(path);
+/** What is in the file does not matter. One that holds anything else than a database is nobody's lock: it starts anew. */
+function requireDatabase(path: string): void {
+  const found = fs.statSync(path, { throwIfNoEntry: false });
+  if (!found?.isFile() || found.size === 0) return;
+  const start = fs.readFileSync(path).subarray(0, DATABASE_MAGIC.length);
+  if (!start.equals(DATABASE_MAGIC)) fs.truncateSync(path, 0);
 }
 
-function openOnce(path: string): Database {
-  const db = new Database(path, { create: true });
-  try {
-    db.run("PRAGMA locking_mode = EXCLUSIVE");
-    db.run("PRAGMA journal_mode = MEMORY");
-    db.run("BEGIN EXCLUSIVE");
-    db.run(`PRAGMA user_version = ${process.pid}`);
-    // Exclusive mode keeps the lock over the commit that makes the owner readable.
-    db.run("COMMIT");
-    return db;
-  } catch (error) {
-    db.close();
-    throw error;
-  }
-}
+const DATABASE_MAGIC = new TextEncoder().encode("SQLite format 3\0");
 
 function isBusy(error: unknown): boolean {
   const code = error instanceof Error && "code" in error ? error.code : "";

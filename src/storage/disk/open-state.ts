@@ -2,7 +2,8 @@ import * as fs from "node:fs";
 import type { Emit } from "../../observe/events.ts";
 import type { Layout } from "./layout.ts";
 import { nothingSaved, type Salvage, salvageFrom } from "./salvage.ts";
-import { isDamaged, openStateDb, type StateDb } from "./state-db.ts";
+import { openStateDb, type StateDb } from "./state-db.ts";
+import { isDamaged } from "./state-form.ts";
 
 /** The state database, and what could be saved when it had to be made anew. */
 export interface OpenedState {
@@ -62,7 +63,8 @@ function open(layout: Layout): StateDb {
 }
 
 function isMissing({ database }: Layout): boolean {
-  return !fs.existsSync(database) || fs.statSync(database).size === 0;
+  const found = fs.statSync(database, { throwIfNoEntry: false });
+  return found === undefined || (found.isFile() && found.size === 0);
 }
 
 /** `reason`: what is told; nothing is when the database was merely missing. */
@@ -111,9 +113,10 @@ function moveAside({ database, root }: Layout, moved: string): void {
     if (fs.existsSync(database + suffix)) fs.renameSync(database + suffix, moved + suffix);
     syncDirectory(root);
   }
-  fs.rmSync(`${database}-shm`, { force: true });
+  fs.rmSync(`${database}-shm`, { force: true, recursive: true });
 }
 
 function removeDatabase({ database }: Layout): void {
-  for (const suffix of ["", "-wal", "-shm"]) fs.rmSync(database + suffix, { force: true });
+  for (const suffix of ["", "-wal", "-shm"])
+    fs.rmSync(database + suffix, { force: true, recursive: true });
 }

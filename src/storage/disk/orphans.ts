@@ -1,5 +1,5 @@
-import type { SpoolFiles } from "./files.ts";
-import { type Layout, segmentNumber, shardStart } from "./layout.ts";
+import { isNoFile, namesIn, type SpoolFiles } from "./files.ts";
+import { type Layout, segmentIn } from "./layout.ts";
 import type { StateDb } from "./state-db.ts";
 
 export interface OrphanParts {
@@ -18,7 +18,8 @@ export function orphansOf(
   shard: string,
   { db, files, layout, indexed }: Pick<OrphanParts, "db" | "files" | "layout" | "indexed">,
 ): readonly number[] {
-  const numbers = files.list(`${layout.content}/${shard}`).map(segmentNumber);
+  const names = namesIn(files, `${layout.content}/${shard}`);
+  const numbers = names.map((name) => segmentIn(shard, name));
   const isOrphan = (number: number | undefined): number is number =>
     number !== undefined && number <= indexed && db.segment(number) === undefined;
   return numbers.filter(isOrphan);
@@ -32,13 +33,23 @@ export async function removeOrphans(parts: OrphanParts): Promise<number> {
   const { files, layout, durable, isStopped } = parts;
   let count = 0;
   for (const shard of files.list(layout.content)) {
-    const orphans = shardStart(shard) === undefined ? [] : orphansOf(shard, parts);
+    const orphans = orphansOf(shard, parts);
     if (orphans.length > 0) await durable();
     for (const number of orphans) {
       if (isStopped()) return count;
-      await files.unlink(layout.segment(number));
-      count += 1;
+      if (await isRemoved(layout.segment(number), files)) count += 1;
     }
   }
   return count;
+}
+
+/** A directory that has a segment's name is for `fsck` to move aside. */
+async function isRemoved(path: string, files: SpoolFiles): Promise<boolean> {
+  try {
+    await files.unlink(path);
+    return true;
+  } catch (error) {
+    if (isNoFile(error)) return false;
+    throw error;
+  }
 }

@@ -15,6 +15,9 @@ export interface Damage {
   readonly facts: Readonly<Record<string, unknown>>;
 }
 
+/** Of the name of a note. */
+const SUBJECT_MAX = 64;
+
 export interface QuarantineParts {
   readonly files: SpoolFiles;
   readonly layout: Layout;
@@ -70,14 +73,21 @@ async function writeNote(
   files.rename(draft, path);
 }
 
-function notePath(subject: string, { corrupt }: Pick<Layout, "corrupt">): string {
-  return `${corrupt}/${subject}.json`;
+/** Where the note on a subject is; a damaged database may say anything of what an id is. */
+export function notePath(subject: string, { corrupt }: Pick<Layout, "corrupt">): string {
+  return `${corrupt}/${subject.replace(/[^\w-]/gu, "_").slice(0, SUBJECT_MAX)}.json`;
+}
+
+/** The second name of a segment with damage in it. */
+export function keptPath(number: number, layout: Layout): string {
+  const path = layout.segment(number);
+  return `${layout.corrupt}/${path.slice(path.lastIndexOf("/") + 1)}`;
 }
 
 /** A second name costs no space until the segment itself goes. */
-function keepSegment(number: number, files: SpoolFiles, layout: Layout): string | undefined {
+export function keepSegment(number: number, files: SpoolFiles, layout: Layout): string | undefined {
   const path = layout.segment(number);
-  const kept = `${layout.corrupt}/${path.slice(path.lastIndexOf("/") + 1)}`;
+  const kept = keptPath(number, layout);
   try {
     if (!files.exists(kept)) files.link(path, kept);
     return kept;

@@ -3,10 +3,16 @@ import type { Body } from "../../mail/content.ts";
 import { HEAD_BYTES_MAX } from "../../mail/content.ts";
 import type { Envelope } from "../../mail/envelope.ts";
 import { readBlock, sourceBody } from "./body-file.ts";
-import { isMissing, type SpoolFiles } from "./files.ts";
+import { isNoFile, type SpoolFiles } from "./files.ts";
 import type { Layout } from "./layout.ts";
 import { decodeRecord, envelopeOf, type Record } from "./record.ts";
-import { BLOCK_HEADER_BYTES, type Block, blockEnd, parseBlockHeader } from "./segment.ts";
+import {
+  BLOCK_HEADER_BYTES,
+  type Block,
+  blockEnd,
+  ENVELOPE_BYTES_MAX,
+  parseBlockHeader,
+} from "./segment.ts";
 import { DamagedError } from "./store-error.ts";
 
 /** Where a record is, and of which message. */
@@ -113,7 +119,7 @@ export class SegmentReader {
 
   async #record(segment: OpenSegment, at: At): Promise<Record> {
     const block = await this.#block(segment, at.offset, "ENVL");
-    if (block.length !== at.length)
+    if (block.length !== at.length || block.length > ENVELOPE_BYTES_MAX)
       throw new DamagedError("the record has another length than its row");
     const record = decoded(await this.#payload(segment, block));
     // The bytes of somebody else must not go out under this id, whatever led here.
@@ -203,7 +209,7 @@ export class SegmentReader {
       const fd = this.#files.openForRead(this.#layout.segment(number));
       return { number, fd, size: this.#files.size(fd), users: 0, dropped: false };
     } catch (cause) {
-      if (isMissing(cause)) throw new DamagedError("its segment is gone", { cause });
+      if (isNoFile(cause)) throw new DamagedError("its segment is gone", { cause });
       throw cause;
     }
   }

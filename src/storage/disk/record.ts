@@ -1,5 +1,6 @@
 import type { Body, Content } from "../../mail/content.ts";
 import type { Client, DsnRequest, Envelope, Notify, Recipient } from "../../mail/envelope.ts";
+import { isSettlement } from "../message-row.ts";
 import type { Settlement } from "../storage.ts";
 
 /** One envelope as it stands in a segment. */
@@ -69,7 +70,8 @@ export function decodeRecord(payload: Uint8Array): Record {
   const view = new DataView(payload.buffer, payload.byteOffset, payload.byteLength);
   const length = view.getUint32(0);
   const json = JSON.parse(decoder.decode(payload.subarray(4, 4 + length))) as RecordJson;
-  if (json.version !== 1) throw new Error(`record version ${json.version} is not known`);
+  if (json?.version !== 1) throw new Error(`record version ${json?.version} is not known`);
+  if (!isRecord(json)) throw new Error("the record is not made as its version says");
   return {
     id: json.id,
     envelope: {
@@ -88,6 +90,47 @@ export function decodeRecord(payload: Uint8Array): Record {
     bodyLength: json.body[1],
     ...(json.settles ? { settles: json.settles } : {}),
   };
+}
+
+/** A checksum proves that the bytes are as written, not who wrote them: a spool may come out of anybody's backup. */
+function isRecord(json: RecordJson): boolean {
+  const { recipients, client, body, dsn, settles } = json;
+  const texts = [json.sender, json.receiver, client?.ip, client?.host, client?.name];
+  return (
+    typeof json.id === "string" &&
+    ID.test(json.id) &&
+    texts.every(isText) &&
+    isText(client.protocol) &&
+    [json.receivedAt, json.due].every(Number.isSafeInteger) &&
+    Array.isArray(recipients) &&
+    recipients.length > 0 &&
+    recipients.every(isRecipient) &&
+    Array.isArray(body) &&
+    body.length === 2 &&
+    body.every((place) => Number.isSafeInteger(place) && place >= 0) &&
+    (dsn === undefined || isDsn(dsn)) &&
+    (settles === undefined || (isText(settles?.id) && isSettlement(settles?.settlement)))
+  );
+}
+
+const ID = /^[\w-]{1,64}$/u;
+
+function isText(value: unknown): value is string {
+  return typeof value === "string";
+}
+
+function isRecipient(value: RecipientJson | null): boolean {
+  if (!isText(value?.address)) return false;
+  const { notify, orcpt } = value;
+  return (
+    (notify === undefined || (Array.isArray(notify) && notify.every(isText))) &&
+    (orcpt === undefined || isText(orcpt))
+  );
+}
+
+function isDsn(value: DsnRequest | null): boolean {
+  if (typeof value !== "object" || value === null) return false;
+  return [value.ret, value.envid].every((text) => text === undefined || isText(text));
 }
 
 /** As `decodeRecord`; `undefined` for what it cannot read. */

@@ -1,8 +1,9 @@
+import * as fs from "node:fs";
 import type { Emit } from "../../observe/events.ts";
 import { newRow, settledRow } from "../message-row.ts";
-import { codeOf, type SpoolFiles } from "./files.ts";
+import { codeOf, isNoFile, namesIn, type SpoolFiles } from "./files.ts";
 import type { Journal } from "./journal.ts";
-import { type Layout, SEGMENTS_PER_SHARD, segmentNumber, shardStart } from "./layout.ts";
+import { type Layout, SEGMENTS_PER_SHARD, segmentIn, shardStart } from "./layout.ts";
 import { quarantine } from "./quarantine.ts";
 import { type Record, readRecord } from "./record.ts";
 import type { Row } from "./row.ts";
@@ -22,7 +23,11 @@ export interface RecoveryParts {
 
 /** Throws away what was being written when the last process ended: none of it was acknowledged. */
 export async function sweepScratch({ files, layout }: Pick<RecoveryParts, "files" | "layout">) {
-  for (const name of files.list(layout.scratch)) await files.unlink(`${layout.scratch}/${name}`);
+  for (const name of files.list(layout.scratch)) {
+    const path = `${layout.scratch}/${name}`;
+    // A directory is none of ours, and in the way of a file that is to have its name.
+    await files.unlink(path).catch(() => fs.rmSync(path, { recursive: true, force: true }));
+  }
 }
 
 /** The numbers of the segments on disk that are greater than `after`, in order. Looks only into the shards they can be in. */
@@ -34,8 +39,8 @@ export function segmentsAfter(
   for (const name of files.list(layout.content)) {
     const start = shardStart(name);
     if (start === undefined || start + SEGMENTS_PER_SHARD <= after) continue;
-    for (const file of files.list(`${layout.content}/${name}`)) {
-      const number = segmentNumber(file);
+    for (const file of namesIn(files, `${layout.content}/${name}`)) {
+      const number = segmentIn(name, file);
       if (number !== undefined && number > after) numbers.push(number);
     }
   }
@@ -108,7 +113,8 @@ async function scanFile(
   number: number,
   { files, layout }: RecoveryParts,
 ): Promise<{ size: number; scan: Scan | undefined; sickness?: string }> {
-  const fd = files.openForRead(layout.segment(number));
+  const fd = openSegment(layout.segment(number), files);
+  if (fd === undefined) return { size: 0, scan: undefined, sickness: "it is no file" };
   try {
     const size = files.size(fd);
     const read = (offset: number, length: number) => files.readAt(fd, length, offset);
@@ -121,6 +127,15 @@ async function scanFile(
     }
   } finally {
     files.close(fd);
+  }
+}
+
+function openSegment(path: string, files: SpoolFiles): number | undefined {
+  try {
+    return files.openForRead(path);
+  } catch (error) {
+    if (isNoFile(error)) return undefined;
+    throw error;
   }
 }
 

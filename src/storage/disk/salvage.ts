@@ -1,7 +1,7 @@
 import { Database } from "bun:sqlite";
 import * as fs from "node:fs";
-import { EPOCH_FIRST, EPOCH_HELD } from "../message-row.ts";
-import type { Row } from "./row.ts";
+import { EPOCH_FIRST, EPOCH_HELD, readProgress } from "../message-row.ts";
+import { isWhole, type Row } from "./row.ts";
 import { COLUMNS } from "./state-db.ts";
 
 /** What is known of messages while queue.db is made anew out of the segments. */
@@ -77,9 +77,12 @@ function copyRows(
     try {
       const rows = old.query(`SELECT ${COLUMNS} FROM message ORDER BY id ${order}`);
       for (const row of rows.iterate() as Iterable<Row>) {
-        if (isWhole(row)) insert.run(row.id, JSON.stringify(row));
+        // A page that was written over with something else may still be read as rows.
+        const isSaved =
+          isWhole(row) && (row.state === null || readProgress(row.state) !== undefined);
+        if (isSaved) insert.run(row.id, JSON.stringify(row));
         else isComplete = false;
-        highest = Math.max(highest, isWhole(row) ? row.segment : 0);
+        highest = Math.max(highest, isSaved ? row.segment : 0);
       }
       return isComplete;
     } catch {
@@ -87,7 +90,8 @@ function copyRows(
     }
   };
   saved.run("BEGIN");
-  const complete = copy("ASC");
+  // Rows may have got lost in a way that leaves the others easy to read.
+  const complete = copy("ASC") && isIntact(old);
   if (!complete) copy("DESC");
   saved.run("COMMIT");
   // Every segment that a row names was known.
@@ -97,31 +101,22 @@ function copyRows(
   return { complete, indexed, corrupt };
 }
 
+function isIntact(old: Database): boolean {
+  try {
+    const found = old.query("PRAGMA integrity_check(1)").get();
+    return (found as { integrity_check: string }).integrity_check === "ok";
+  } catch {
+    return false;
+  }
+}
+
 function metaOf(old: Database, key: string): number | undefined {
   try {
     const found = old.query("SELECT value FROM meta WHERE key = ?").get(key);
-    return (found as { value: number } | null)?.value;
+    const value = (found as { value: number } | null)?.value;
+    return Number.isSafeInteger(value) ? value : undefined;
   } catch {
     return undefined;
-  }
-}
-
-/** A page that was written over with something else may still be read as rows. */
-function isWhole(row: Row): boolean {
-  const numbers = [row.epoch, row.due, row.segment, row.size, row.attempts, row.receivedAt];
-  const texts = [row.id, row.domain, row.sender];
-  if (!numbers.every(Number.isSafeInteger) || !texts.every((text) => typeof text === "string")) {
-    return false;
-  }
-  return row.recipientCount > 0 && isState(row.state);
-}
-
-function isState(state: unknown): boolean {
-  if (state === null) return true;
-  try {
-    return typeof state === "string" && Array.isArray(JSON.parse(state).recipients);
-  } catch {
-    return false;
   }
 }
 

@@ -133,6 +133,12 @@ export interface Source {
 
 export const HEADER_DAMAGED = "its file header is damaged";
 
+/**
+ * Of an ENVL block, which is read in one piece: a hundred thousand recipients, each with the longest address and ORCPT, and
+ * what was put on top of the header.
+ */
+export const ENVELOPE_BYTES_MAX = 128 * 1024 * 1024;
+
 /** How far a scan reads ahead when it looks for the next intact header behind a damaged one. */
 const RESYNC_BYTES = 1024 * 1024;
 /** How much of a body is in memory while its checksum is computed. */
@@ -148,9 +154,9 @@ export async function scanSegment(
   { bodies = false }: { readonly bodies?: boolean } = {},
 ): Promise<Scan | undefined> {
   const header = parseFileHeader(await source.read(0, FILE_HEADER_BYTES));
-  const first = await nextBlock(source, FILE_HEADER_BYTES, header?.salt);
-  const salt = header?.salt ?? first?.salt;
+  const salt = header?.salt ?? (await saltWithoutHeader(source));
   if (salt === undefined) return undefined;
+  const first = await nextBlock(source, FILE_HEADER_BYTES, salt);
   const scan = emptyScan(header, salt);
   let offset = FILE_HEADER_BYTES;
   for (let block = first; block !== undefined; block = await nextBlock(source, offset, salt)) {
@@ -165,6 +171,20 @@ export async function scanSegment(
   }
   scan.problems.push("cut short: the end mark is missing");
   return scan;
+}
+
+/**
+ * The salt of a file whose header is damaged, out of a block at a place where no sender's bytes can be: right behind the header
+ * or at the very end. Any other block may stand in a body, and its salt be the sender's.
+ */
+async function saltWithoutHeader(source: Source): Promise<number | undefined> {
+  const blockAt = async (offset: number) =>
+    parseBlockHeader(await source.read(offset, BLOCK_HEADER_BYTES), 0, offset);
+  const first = await blockAt(FILE_HEADER_BYTES);
+  if (fits(first, source, undefined)) return first.salt;
+  const last = source.size - BLOCK_HEADER_BYTES;
+  const done = last > FILE_HEADER_BYTES ? await blockAt(last) : undefined;
+  return done?.type === "DONE" && done.length === 0 ? done.salt : undefined;
 }
 
 function emptyScan(header: FileHeader | undefined, salt: number) {
@@ -196,12 +216,8 @@ async function isIntact(source: Source, block: Block): Promise<boolean> {
   return crc === block.crc;
 }
 
-/** The first whole block at or behind `from`; without a salt, of any. */
-async function nextBlock(
-  source: Source,
-  from: number,
-  salt: number | undefined,
-): Promise<Block | undefined> {
+/** The first whole block with this salt at or behind `from`. */
+async function nextBlock(source: Source, from: number, salt: number): Promise<Block | undefined> {
   const here = parseBlockHeader(await source.read(from, BLOCK_HEADER_BYTES), 0, from);
   if (fits(here, source, salt)) return here;
   for (let base = from + 1; base + BLOCK_HEADER_BYTES <= source.size; ) {
@@ -218,7 +234,9 @@ async function nextBlock(
 
 function fits(block: Block | undefined, source: Source, salt: number | undefined): block is Block {
   if (block === undefined || (salt !== undefined && block.salt !== salt)) return false;
-  return blockEnd(block) <= source.size;
+  return (
+    blockEnd(block) <= source.size && (block.type === "BODY" || block.length <= ENVELOPE_BYTES_MAX)
+  );
 }
 
 /** The first letter decides almost always; the checksum is only computed behind it. */

@@ -2,28 +2,14 @@ import { Database, type Statement } from "bun:sqlite";
 import * as fs from "node:fs";
 import { EPOCH_FIRST, EPOCH_HELD, EPOCH_LEASED } from "../message-row.ts";
 import type { ListQuery } from "../storage.ts";
-import type { Row } from "./row.ts";
+import { type Row, soundRow } from "./row.ts";
+import { asBroken, isDamaged, prepareTables, requireForm } from "./state-form.ts";
 import { storeError } from "./store-error.ts";
 
 /** Octets of SQLite's page cache: bounded, however large the queue (P8). */
 const CACHE_KIB = 16 * 1024;
-const FORMAT = 1;
-
-const SCHEMA = `
-  CREATE TABLE IF NOT EXISTS message (
-    id TEXT PRIMARY KEY, epoch INTEGER NOT NULL, due INTEGER NOT NULL, domain TEXT NOT NULL,
-    segment INTEGER NOT NULL, offset INTEGER NOT NULL, length INTEGER NOT NULL, size INTEGER NOT NULL,
-    attempts INTEGER NOT NULL, received_at INTEGER NOT NULL, sender TEXT NOT NULL,
-    recipients INTEGER NOT NULL, state TEXT
-  ) WITHOUT ROWID;
-  CREATE INDEX IF NOT EXISTS message_by_due ON message (epoch, due);
-  CREATE INDEX IF NOT EXISTS message_by_domain ON message (domain, epoch, due);
-  CREATE TABLE IF NOT EXISTS segment (
-    number INTEGER PRIMARY KEY, live INTEGER NOT NULL, live_bytes INTEGER NOT NULL, bytes INTEGER NOT NULL
-  );
-  CREATE INDEX IF NOT EXISTS segment_by_waste ON segment (live_bytes, number);
-  CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
-`;
+/** In the year 2109. */
+const DUE_MAX = 2 ** 42;
 
 export const COLUMNS = `id, epoch, due, domain, segment, offset, length, size, attempts, received_at AS receivedAt, sender,
   recipients AS recipientCount, state`;
@@ -52,9 +38,15 @@ export interface StateDb {
   transaction(work: () => void): void;
   row(id: string): Row | undefined;
   put(row: Row): void;
-  /** Marks rows as leased, and as due at `now` at the latest. */
-  lease(ids: readonly string[], now: number): void;
-  /** What every lease that the last process left goes back to: waiting in `epoch`. */
+  /**
+   * Marks rows as leased, and as due at `now` at the latest. Returns the ids that were found: in a damaged file an index may
+   * name rows that are not there.
+   */
+  lease(ids: readonly string[], now: number): ReadonlySet<string>;
+  /**
+   * What every lease that the last process left goes back to: waiting in `epoch`. So does what waits in an epoch that there
+   * never was, and what is due when nobody lives any more is due now: no flipped bit makes a message wait for ever.
+   */
   unleaseAll(epoch: number): void;
   delete(id: string): void;
   /** Rows that wait in an epoch before `epoch`. */
@@ -88,29 +80,27 @@ export interface StateDb {
  * thrown as `QueueError`, and `onDamage` hears of it when it is the file itself.
  */
 export function openStateDb(path: string, onDamage: () => void = () => undefined): StateDb {
+  requireForm(path);
   // SQLite would let others read it; its own files beside this one get the same mode.
   fs.closeSync(fs.openSync(path, "a", 0o600));
   const db = new Database(path, { create: true, strict: true });
   try {
     prepareDatabase(db);
-    const statements = {
-      ...messageStatements(db),
-      ...scheduleStatements(db),
-      ...segmentStatements(db),
-      ...metaStatements(db),
-    };
-    return guarded(statements, onDamage);
+    return guarded(statementsOf(db), onDamage);
   } catch (error) {
     db.close();
     throw error;
   }
 }
 
-/** Whether an error of SQLite says that the file itself is broken, so that it must be made anew from the segments. */
-export function isDamaged(error: unknown): boolean {
-  const code = error instanceof Error && "code" in error ? error.code : "";
-  if (typeof code === "string" && /^SQLITE_(CORRUPT|NOTADB|FORMAT)/u.test(code)) return true;
-  return error instanceof Error && error.cause !== undefined && isDamaged(error.cause);
+/** Prepared against the tables that are there, which may have other columns than ours. */
+function statementsOf(db: Database) {
+  return asBroken(() => ({
+    ...messageStatements(db),
+    ...scheduleStatements(db),
+    ...segmentStatements(db),
+    ...metaStatements(db),
+  }));
 }
 
 function guarded<T extends object>(statements: T, onDamage: () => void): T {
@@ -138,10 +128,7 @@ function prepareDatabase(db: Database): void {
   db.run("PRAGMA wal_autocheckpoint = 0");
   db.run(`PRAGMA cache_size = -${CACHE_KIB}`);
   db.run("PRAGMA temp_store = MEMORY");
-  db.run(SCHEMA);
-  const { user_version: found } = db.query("PRAGMA user_version").get() as { user_version: number };
-  if (found > FORMAT) throw new Error(`queue.db has format ${found}; this version knows ${FORMAT}`);
-  if (found === 0) db.run(`PRAGMA user_version = ${FORMAT}`);
+  prepareTables(db);
 }
 
 function messageStatements(db: Database) {
@@ -164,7 +151,7 @@ function messageStatements(db: Database) {
         throw error;
       }
     },
-    row: (id: string) => (select.get(id) as Row | null) ?? undefined,
+    row: (id: string) => soundOne(select.get(id) as Row | null),
     put(row: Row): void {
       put.run(
         row.id,
@@ -191,7 +178,12 @@ function scheduleStatements(db: Database) {
   const lease = db.query(
     `UPDATE message SET epoch = ${EPOCH_LEASED}, due = min(due, ?2) WHERE id = ?1`,
   );
-  const unlease = db.query(`UPDATE message SET epoch = ? WHERE epoch = ${EPOCH_LEASED}`);
+  // Two ranges of the index, with no look at what is held. Texts and blobs sort behind all numbers.
+  const unlease = [
+    db.query(`UPDATE message SET epoch = ?1 WHERE epoch > ?1 AND epoch < ${EPOCH_HELD}`),
+    db.query(`UPDATE message SET epoch = ?1 WHERE epoch > ${EPOCH_HELD}`),
+    db.query(`UPDATE message SET due = 0 WHERE epoch = ?1 AND due > ${DUE_MAX}`),
+  ];
   const flushed = db.query(
     `SELECT ${COLUMNS} FROM message WHERE epoch < ? ORDER BY epoch, due LIMIT ?`,
   );
@@ -217,16 +209,18 @@ function scheduleStatements(db: Database) {
   );
   const earliest = db.query("SELECT due FROM message WHERE epoch = ? ORDER BY due LIMIT 1");
   return {
-    lease(ids: readonly string[], now: number): void {
-      for (const id of ids) lease.run(id, now);
+    lease(ids: readonly string[], now: number): ReadonlySet<string> {
+      return new Set(ids.filter((id) => lease.run(id, now).changes > 0));
     },
-    unleaseAll: (epoch: number): void => void unlease.run(epoch),
-    flushed: (epoch: number, limit: number) => flushed.all(epoch, limit) as Row[],
-    due: (epoch: number, now: number, limit: number) => due.all(epoch, now, limit) as Row[],
+    unleaseAll(epoch: number): void {
+      for (const statement of unlease) statement.run(...(statement.paramsCount > 0 ? [epoch] : []));
+    },
+    flushed: (epoch: number, limit: number) => sound(flushed.all(epoch, limit)),
+    due: (epoch: number, now: number, limit: number) => sound(due.all(epoch, now, limit)),
     dueOfDomain(domain: string, { epoch, now, limit, timelyOnly }: DueOfDomain): readonly Row[] {
-      const first = timelyOnly ? [] : (flushedOfDomain.all(domain, epoch, limit) as Row[]);
+      const first = timelyOnly ? [] : sound(flushedOfDomain.all(domain, epoch, limit));
       if (first.length >= limit) return first;
-      return [...first, ...(dueOfDomain.all(domain, epoch, now, limit - first.length) as Row[])];
+      return [...first, ...sound(dueOfDomain.all(domain, epoch, now, limit - first.length))];
     },
     domainsAfter: (domain: string, limit: number) =>
       (domainsAfter.all(domain, limit) as { domain: string }[]).map((row) => row.domain),
@@ -268,20 +262,32 @@ function segmentStatements(db: Database) {
   };
 }
 
+/** A row whose id is no text cannot be named, and so not be worked with; a rescue finds its message again. */
+function sound(rows: readonly unknown[]): readonly Row[] {
+  return (rows as readonly Row[]).filter(({ id }) => typeof id === "string").map(soundRow);
+}
+
+function soundOne(row: Row | null): Row | undefined {
+  return row === null ? undefined : soundRow(row);
+}
+
 function metaStatements(db: Database) {
   const get = db.query("SELECT value FROM meta WHERE key = ?");
   const set = db.query("INSERT OR REPLACE INTO meta VALUES (?, ?)");
   const oldest = db.query("SELECT received_at AS at FROM message ORDER BY id LIMIT 1");
   const pages = new Map<string, Statement>();
   return {
-    meta: (key: Meta) => (get.get(key) as { value: number } | null)?.value ?? defaultMeta(key),
+    meta(key: Meta): number {
+      const value = (get.get(key) as { value: number } | null)?.value;
+      return Number.isSafeInteger(value) ? (value as number) : defaultMeta(key);
+    },
     setMeta: (key: Meta, value: number): void => void set.run(key, value),
     oldest: () => (oldest.get() as { at: number } | null)?.at,
     page(query: ListQuery, limit: number): readonly Row[] {
       const { sql, values } = pageQuery(query);
       const statement = pages.get(sql) ?? db.query(sql);
       pages.set(sql, statement);
-      return statement.all(...values, limit) as Row[];
+      return sound(statement.all(...values, limit));
     },
   };
 }
