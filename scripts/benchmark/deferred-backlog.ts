@@ -11,8 +11,6 @@ import {
   arrivals,
   type Latencies,
   latencyText,
-  PACE,
-  PACED_PART,
   pacedLatencies,
   timesLonger,
 } from "./paced.ts";
@@ -93,13 +91,11 @@ async function measure(
     args: [...world.args, ...["--set", "admin.socket=off", "--set", `queue.retry=${RETRY}`]],
     outputFile: `${spool}.log`,
   });
-  const load = { port: daemon.smtpPort, arrivals: arrived };
   const warm = { port: daemon.smtpPort, sessions: setting.sessions, bytes: setting.bytes };
   await smtpSource({ ...warm, reuse: true, messages: setting.warmup, to: "warm@timed.test" });
   await until("the backlog alone is left", () => hasOnly(daemon, lying), WAIT_MS);
   await Bun.sleep(SETTLED_MS);
-  const messages = Math.ceil(setting.messages / PACED_PART);
-  const latencies = await pacedLatencies({ ...PACE, ...load, messages });
+  const latencies = await pacedLatencies({ port: daemon.smtpPort, arrivals: arrived });
   await until("the backlog stays", () => hasOnly(daemon, lying), WAIT_MS);
   return latencies;
 }

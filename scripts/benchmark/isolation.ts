@@ -12,8 +12,6 @@ import {
   arrivals,
   type Latencies,
   latencyText,
-  PACE,
-  PACED_PART,
   pacedLatencies,
   timesLonger,
 } from "./paced.ts";
@@ -23,6 +21,7 @@ export const KEPT_SHARE = "throughput kept";
 
 /** Messages that wait for each sick destination while the healthy ones are measured. */
 const SICK_MESSAGES = 200;
+const SICK_BYTES = 10 * 1024;
 /** Of those that take the room of many. */
 const DRIP_MESSAGES = 5;
 const WAIT_MS = 300_000;
@@ -86,8 +85,7 @@ async function measure(
   await sink.received(setting.warmup, WAIT_MS);
   if (isSick) await sicken(daemon);
   const rate = await throughput(setting, sink, well);
-  const messages = Math.ceil(setting.messages / PACED_PART);
-  const latencies = await pacedLatencies({ ...PACE, port, messages, arrivals: arrived });
+  const latencies = await pacedLatencies({ port, arrivals: arrived });
   return { rate, latencies };
 }
 
@@ -98,7 +96,7 @@ async function sicken(daemon: Daemon): Promise<void> {
   for (const host of hosts) {
     const isDrip = host === "drip";
     const messages = isDrip ? DRIP_MESSAGES : SICK_MESSAGES;
-    const bytes = isDrip ? DRIP_BYTES : PACE.bytes;
+    const bytes = isDrip ? DRIP_BYTES : SICK_BYTES;
     await smtpSource({ port, messages, bytes, sessions: 5, reuse: true, to: `r@${host}.test` });
   }
   const all = hosts.length * SICK_MESSAGES - SICK_MESSAGES + DRIP_MESSAGES;

@@ -3,14 +3,14 @@ import type { Measures } from "./compared.ts";
 import { messageOf, openClient } from "./load.ts";
 import { quantile } from "./statistics.ts";
 
+export const DOT_P50_TIMES = "p50 to 250, times";
+export const DOT_P99_TIMES = "p99 to 250, times";
+export const HOP_P50_TIMES = "p50 to next hop, times";
+export const HOP_P99_TIMES = "p99 to next hop, times";
+
 /** A load that leaves the server time: what is measured is how long mail takes, not how much of it fits. */
 export interface PacedLoad {
   readonly port: number;
-  readonly messages: number;
-  readonly sessions: number;
-  readonly bytes: number;
-  /** From the start of one message to the start of the next, all sessions together. */
-  readonly everyMs: number;
   /** Where the next hop notes what it takes. */
   readonly arrivals: Arrivals;
 }
@@ -23,11 +23,6 @@ export interface Arrivals {
   readonly at: Map<number, number>;
 }
 
-export const DOT_P50_TIMES = "p50 to 250, times";
-export const DOT_P99_TIMES = "p99 to 250, times";
-export const HOP_P50_TIMES = "p50 to next hop, times";
-export const HOP_P99_TIMES = "p99 to next hop, times";
-
 /** Milliseconds from the final dot of each message, in no particular order. */
 export interface Latencies {
   /** To the 250. */
@@ -36,12 +31,12 @@ export interface Latencies {
   readonly relayed: readonly number[];
 }
 
-/** What all cases that measure latency at leisure send: a fraction of what fits. */
-export const PACE = { sessions: 4, bytes: 10 * 1024, everyMs: 5 } as const;
-
-/** Latency is measured at leisure: this part of the messages of a run is enough. */
-export const PACED_PART = 10;
-
+/** Messages of one round: enough for a p99. */
+const MESSAGES = 2000;
+const SESSIONS = 4;
+const BYTES = 10 * 1024;
+/** From the start of one message to the start of the next, all sessions together: a fraction of what fits. */
+const EVERY_MS = 5;
 const WAIT_MS = 60_000;
 const DOMAIN = "timed.test";
 
@@ -54,12 +49,35 @@ export function arrivals(): Arrivals {
   };
 }
 
-/** Over the messages of several rounds: one slow moment of the machine does not make a p99. */
-function pooled(rounds: readonly Latencies[], kind: keyof Latencies, share: number): number {
-  return quantile(
-    rounds.flatMap((latencies) => latencies[kind]),
-    share,
-  );
+/** Sends each message at its time, to the host `timed`, and waits until all have arrived there. */
+export async function pacedLatencies({ port, arrivals: { at } }: PacedLoad): Promise<Latencies> {
+  const message = messageOf(BYTES);
+  const dots = new Map<number, number>();
+  const accepted: number[] = [];
+  at.clear();
+  const startedAt = performance.now();
+  let last = 0;
+  const session = async () => {
+    const client = await openClient(port);
+    await client.say("EHLO bench.example.test\r\n");
+    while (last < MESSAGES) {
+      last += 1;
+      const number = last;
+      await Bun.sleep(Math.max(0, startedAt + number * EVERY_MS - performance.now()));
+      await client.say("MAIL FROM:<sender@timed.test>\r\n");
+      await client.say(`RCPT TO:<${number}@${DOMAIN}>\r\n`);
+      await client.say("DATA\r\n");
+      const latency = await client.say(message);
+      dots.set(number, performance.now() - latency);
+      accepted.push(latency);
+    }
+    await client.say("QUIT\r\n");
+    client.end();
+  };
+  await Promise.all(Array.from({ length: SESSIONS }, session));
+  await until("all mail has arrived", () => at.size === MESSAGES, WAIT_MS);
+  const relayed = [...dots].map(([number, dot]) => (at.get(number) ?? 0) - dot);
+  return { accepted, relayed };
 }
 
 /** How much longer mail takes beside something than alone, and how long it takes alone. */
@@ -82,34 +100,10 @@ export function latencyText({ accepted, relayed }: Latencies): string {
   return `to 250 p50 ${at(accepted, 0.5)} p99 ${at(accepted, 0.99)} ms, to next hop p50 ${at(relayed, 0.5)} p99 ${at(relayed, 0.99)} ms`;
 }
 
-/** Sends each message at its time, to the host `timed`, and waits until all have arrived there. */
-export async function pacedLatencies(load: PacedLoad): Promise<Latencies> {
-  const { port, messages, sessions, everyMs } = load;
-  const message = messageOf(load.bytes);
-  const dots = new Map<number, number>();
-  const accepted: number[] = [];
-  load.arrivals.at.clear();
-  const startedAt = performance.now();
-  let last = 0;
-  const session = async () => {
-    const client = await openClient(port);
-    await client.say("EHLO bench.example.test\r\n");
-    while (last < messages) {
-      last += 1;
-      const number = last;
-      await Bun.sleep(Math.max(0, startedAt + number * everyMs - performance.now()));
-      await client.say("MAIL FROM:<sender@timed.test>\r\n");
-      await client.say(`RCPT TO:<${number}@${DOMAIN}>\r\n`);
-      await client.say("DATA\r\n");
-      const latency = await client.say(message);
-      dots.set(number, performance.now() - latency);
-      accepted.push(latency);
-    }
-    await client.say("QUIT\r\n");
-    client.end();
-  };
-  await Promise.all(Array.from({ length: sessions }, session));
-  await until("all mail has arrived", () => load.arrivals.at.size === messages, WAIT_MS);
-  const relayed = [...dots].map(([number, dot]) => (load.arrivals.at.get(number) ?? 0) - dot);
-  return { accepted, relayed };
+/** Over the messages of several rounds: one slow moment of the machine does not make a p99. */
+function pooled(rounds: readonly Latencies[], kind: keyof Latencies, share: number): number {
+  return quantile(
+    rounds.flatMap((latencies) => latencies[kind]),
+    share,
+  );
 }

@@ -19,6 +19,7 @@ export interface Plot {
   readonly title: string;
   readonly unit: string;
   readonly series: readonly Series[];
+  /** The first of them is another one than the rest. */
   readonly bands: readonly Band[];
   /** Where the time axis ends, in seconds. */
   readonly seconds: number;
@@ -93,7 +94,7 @@ function bandOf({ name, from, to }: Band, index: number, { x }: Scale): string {
   const colour = BAND_COLOURS[index === 0 ? 0 : 1];
   return [
     `<rect x="${left}" y="${TOP}" width="${width}" height="${HEIGHT - TOP - BOTTOM}" fill="${colour}"/>`,
-    `<text x="${(x(from) + 3).toFixed(1)}" y="${TOP + 12}" font-size="10" fill="#777">${escaped(name)}</text>`,
+    `<text x="${(x(from) + 3).toFixed(1)}" y="${index === 0 ? HEIGHT - BOTTOM - 6 : TOP + 12}" font-size="10" fill="#777">${escaped(name)}</text>`,
   ].join("");
 }
 
