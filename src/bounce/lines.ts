@@ -4,6 +4,8 @@ const LINE_SHOULD_MAX = 78;
 const WORD_MAX = 240;
 /** Well above the 500 that RFC 3461 §4.2 asks for, with room for a field name in the line. */
 const ADDRESS_BYTES_MAX = 900;
+/** RFC 1035 §2.3.4. */
+const HOST_MAX = 255;
 /** Of UTF-8 for one unit of a string. */
 const CHARACTER_BYTES_MAX = 3;
 
@@ -26,7 +28,7 @@ export function safeAddress(address: string): string {
 
 /** A host name of unknown origin; `?` in place of what cannot stand in one. */
 export function safeHost(host: string): string {
-  return host.replace(/[^0-9A-Za-z.:_[\]-]/gu, "?").slice(0, WORD_MAX) || "unknown";
+  return host.replace(/[^0-9A-Za-z.:_[\]-]/gu, "?").slice(0, HOST_MAX) || "unknown";
 }
 
 /** `Name: value`, folded at blanks: taking the line ends away gives the value back. */

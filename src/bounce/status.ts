@@ -31,14 +31,14 @@ export function deliveryStatus(notice: Notice): string {
 function messageFields({ original, originalId, reportingMta }: Notice): string[] {
   const { dsn, client, receivedAt } = original;
   const fields = [
-    field("Reporting-MTA", `dns; ${safeHost(reportingMta)}`),
+    unfolded("Reporting-MTA", `dns; ${safeHost(reportingMta)}`),
     field("X-Queue-ID", originalId),
     field("Arrival-Date", formatDate(receivedAt)),
   ];
   if (dsn.envid !== undefined)
     fields.unshift(unfolded("Original-Envelope-Id", safeAddress(dsn.envid)));
   if (client.name !== "" && client.protocol !== "LOCAL") {
-    fields.push(field("Received-From-MTA", `dns; ${safeHost(client.name)}`));
+    fields.push(unfolded("Received-From-MTA", `dns; ${safeHost(client.name)}`));
   }
   return fields;
 }
@@ -56,7 +56,7 @@ function recipientFields(action: NoticeAction, to: NoticeRecipient): string[] {
   if (recipient.orcpt !== undefined) {
     fields.unshift(unfolded("Original-Recipient", originalRecipient(recipient.orcpt)));
   }
-  if (relay !== undefined) fields.push(field("Remote-MTA", `dns; ${relayHost(relay)}`));
+  if (relay !== undefined) fields.push(unfolded("Remote-MTA", `dns; ${relayHost(relay)}`));
   const type = relay === undefined ? OWN_DIAGNOSTIC : "smtp";
   fields.push(field("Diagnostic-Code", `${type}; ${formatReply(reply)}`));
   fields.push(field("Last-Attempt-Date", formatDate(attemptedAt)));

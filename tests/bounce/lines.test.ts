@@ -44,7 +44,7 @@ describe("whatever the text", () => {
         expect(bytes(unfolded("Original-Recipient", safeAddress(text))).length).toBeLessThanOrEqual(
           998,
         );
-        expect(safeHost(text)).toMatch(/^[0-9A-Za-z.:_[\]?-]{1,240}$/u);
+        expect(safeHost(text)).toMatch(/^[0-9A-Za-z.:_[\]?-]{1,255}$/u);
       }),
     );
   });
