@@ -47,6 +47,8 @@ const SESSIONS = 4;
 /** How long each life lasts once it is ready. */
 const LIFE_MS_MIN = 50;
 const LIFE_MS_MAX = 1000;
+/** A slow machine is given so long to acknowledge anything: a life without mail proves nothing. */
+const LIFE_MS_SLOW = 10_000;
 const POLL_MS = 20;
 
 /**
@@ -67,17 +69,21 @@ export async function crashRun(options: CrashRunOptions): Promise<CrashReport> {
   const sent = client.send(lives.port, SESSIONS, sending.signal);
   const broken: Broken[] = [];
   try {
-    await killAgainAndAgain(lives, options);
+    await killAgainAndAgain(lives, client, options);
     sending.abort();
-    await sent;
-    await drain(client, receiver, options);
-    broken.push(...(await lives.end()));
+    if (!options.stop.aborted) {
+      await sent;
+      // What has not come to its end by then is lost.
+      await until(() => isSettled(client, [receiver]), options.drainMs, options);
+      broken.push(...(await lives.end()));
+    }
   } catch (error) {
     if (!(error instanceof StartFailed)) throw error;
     broken.push({ promise: "P10", text: `after ${lives.kills.length} kills ${error.message}` });
   } finally {
     sending.abort();
     await lives.kill();
+    await sent;
     await watch.stop();
   }
   const { kills, startMsMax } = lives;
@@ -139,29 +145,34 @@ function openLives({ command, dir, world }: CrashRunOptions, receiver: LedgerRec
   return { kills, start, kill, end, port, startMsMax: () => startMsMax };
 }
 
-/** Ends with a daemon that runs. */
+/** At least once; ends with a daemon that runs. */
 async function killAgainAndAgain(
   lives: ReturnType<typeof openLives>,
-  { durationMs, world, stop }: CrashRunOptions,
+  client: LedgerClient,
+  options: CrashRunOptions,
 ): Promise<void> {
-  const endAt = world.clock.now() + durationMs;
+  const { durationMs, world, stop } = options;
   await lives.start();
-  while (world.clock.now() < endAt && !stop.aborted) {
+  const endAt = world.clock.now() + durationMs;
+  do {
     const lifeMs = LIFE_MS_MIN + world.random() * (LIFE_MS_MAX - LIFE_MS_MIN);
+    const before = client.acknowledged.size;
     await pause(lifeMs, world, stop);
+    await until(() => client.acknowledged.size > before, LIFE_MS_SLOW, options);
+    if (stop.aborted) return;
     await lives.kill();
     await lives.start();
-  }
+  } while (world.clock.now() < endAt);
 }
 
-/** Waits until everything that was acknowledged has come to its end, or for too long: then it is lost. */
-async function drain(
-  client: LedgerClient,
-  receiver: LedgerReceiver,
-  { world, stop, drainMs }: CrashRunOptions,
+/** Waits for something, but not for ever. */
+async function until(
+  isSo: () => boolean,
+  msMax: number,
+  { world, stop }: CrashRunOptions,
 ): Promise<void> {
-  const giveUpAt = world.clock.now() + drainMs;
-  while (!isSettled(client, [receiver]) && world.clock.now() < giveUpAt && !stop.aborted) {
+  const giveUpAt = world.clock.now() + msMax;
+  while (!isSo() && world.clock.now() < giveUpAt && !stop.aborted) {
     await pause(POLL_MS, world, stop);
   }
 }

@@ -92,8 +92,8 @@ function judgeSpeed({ fileSystem, device }: Volume, { small }: SyncSpeed): reado
 function judgeDisk(device: BlockDevice, p50: number, took: string): Finding {
   const { name, rotational, writeCache } = device;
   if (rotational === true && p50 < ROTATION_MS) {
-    const why = "a cache with a battery, or one that ignores syncs";
-    return warning(`${name} turns, and a sync takes ${took}: that is ${why} (likely the latter)`);
+    const why = "a cache with a battery answers, or one that ignores syncs";
+    return warning(`${name} turns, yet a sync takes ${took}: ${why} (sure that it is one of them)`);
   }
   if (writeCache === "write back" && p50 < FLUSH_MS) {
     const why = "unless capacitors protect that cache, syncs are ignored";

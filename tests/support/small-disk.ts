@@ -51,7 +51,7 @@ export function smallDisk(dir: TempDir, sizeMib: number, kind: DiskKind = "tmpfs
 
 /** Nothing can be written below a directory until it is ended. */
 export function readOnly(path: string) {
-  mount(path, "-t", "tmpfs", "-o", "ro", "tmpfs");
+  mount(path, "-t", "tmpfs", "-o", "ro,size=256m", "tmpfs");
   const end = async () => unmount(path);
   return { end, [Symbol.asyncDispose]: end };
 }
