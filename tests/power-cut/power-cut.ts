@@ -16,6 +16,8 @@ export interface Options {
   readonly seed: number;
   /** How many states of each recording are looked at. */
   readonly states: number;
+  /** So many more processes of each recording are killed, or lose their power, anywhere, and the next one is recorded. */
+  readonly breaks?: number;
   /** Only recordings whose name has this in it. */
   readonly only?: string;
   /** A line for each recording. */
@@ -59,7 +61,8 @@ export async function cutPower(options: Options): Promise<Result> {
     if (lab.isDone) break;
     const recorded = await lab.record(chapter);
     await lab.check(recorded);
-    for (const one of chapter.breaks ?? []) {
+    const more = anywhere(recorded, options);
+    for (const one of [...(chapter.breaks ?? []), ...more]) {
       if (!lab.isDone) await lab.check(await lab.recordBehind(one, recorded));
     }
   }
@@ -256,6 +259,20 @@ function replay({ image, history: before, steps }: Recorded, count: number) {
 
 function takeMark(history: History, step: Step): void {
   if (step.kind === "mark") history.take(JSON.parse(step.text) as Mark);
+}
+
+/** Breaks by chance. What damage does to a start is known without them. */
+function anywhere(
+  { chapter, name, steps }: Recorded,
+  { breaks = 0, seed }: Options,
+): readonly Break[] {
+  if (chapter.damaged || chapter.script === "repair") return [];
+  const random = seededRandom(seed);
+  return Array.from({ length: breaks }, () => {
+    const at = Math.floor(random() * steps.length);
+    const how = random() < 0.7 ? "kill" : "power cut";
+    return { name: `${name}, ${how} behind step ${at}`, how, behind: (_, index) => index === at };
+  });
 }
 
 /** One of the states that a power cut may leave. */

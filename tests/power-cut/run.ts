@@ -1,11 +1,12 @@
 import { parseArgs } from "node:util";
 import { cutPower } from "./power-cut.ts";
 
-/** `bun tests/power-cut/run.ts [--seed N] [--states M] [--only NAME]`: the long form, with as many states as one likes. */
+/** `bun tests/power-cut/run.ts [--seed N] [--states M] [--breaks B] [--only NAME]`: the long form, with as many states as one likes. */
 const { values } = parseArgs({
   options: {
     seed: { type: "string", default: "1" },
     states: { type: "string", default: "5000" },
+    breaks: { type: "string", default: "2" },
     only: { type: "string", default: "" },
     findings: { type: "string", default: "5" },
   },
@@ -14,6 +15,7 @@ const { values } = parseArgs({
 const { findings, ...counts } = await cutPower({
   seed: Number(values.seed),
   states: Number(values.states),
+  breaks: Number(values.breaks),
   only: values.only,
   findingsMax: Number(values.findings),
   report: (line) => console.log(line),

@@ -38,9 +38,12 @@ export const TRACED = [
 /** Longer strings would be cut off: the engine writes no more than this at once in what is recorded. */
 const STRING_BYTES_MAX = 1024 * 1024;
 
+/** Long enough for whoever does not wait for a sync to be seen going on. */
+const SYNC_DELAY = "inject=fsync,fdatasync:delay_enter=1000";
+
 /** The command that runs another under strace: every octet of every string is written as \xNN. */
 export function straced(log: string, command: readonly string[]): readonly string[] {
-  const what = ["-e", `trace=${TRACED.join(",")}`];
+  const what = ["-e", `trace=${TRACED.join(",")}`, "-e", SYNC_DELAY];
   const how = ["-f", "--seccomp-bpf", "-qq", "-e", "signal=none", "-xx"];
   return ["strace", ...how, "-s", String(STRING_BYTES_MAX), ...what, "-o", log, ...command];
 }
