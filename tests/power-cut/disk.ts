@@ -186,12 +186,13 @@ export class Disk {
   readonly #unnamed = new WeakMap<NameChange, Inode>();
 
   #open({ handle, path, flags }: Step & { kind: "open" }): void {
-    let inode = this.#names.get(path);
+    // What is watched has no name here.
+    let inode = path === "" ? this.#newInode(true) : this.#names.get(path);
     if (inode === undefined && flags.create) {
       inode = this.#newInode(false);
       this.#rename(`create ${path}`, [[path, inode]]);
     }
-    if (inode === undefined) inode = path === "" ? this.#newInode(true) : this.#named(path);
+    inode ??= this.#named(path);
     this.#handles.set(handle, { inode, path });
     if (flags.truncate) this.#truncate({ inode, path }, 0);
   }
