@@ -138,7 +138,8 @@ async function checkEnvelope(
   const isNeeded = db === undefined || row?.segment === number;
   if (!damagedBodies.has(record.bodyOffset) || !isNeeded) return;
   check.damage(`${path}: the body of message ${record.id} is damaged`);
-  if (check.repair && db && row) await quarantineDamage(row, "its body fails its checksum", check, db);
+  if (check.repair && db && row)
+    await quarantineDamage(row, "its body fails its checksum", check, db);
 }
 
 async function scanFile(path: string, { files }: Check) {

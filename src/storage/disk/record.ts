@@ -69,6 +69,7 @@ export function recordText(record: Omit<Record, "prefix">): string {
 export function decodeRecord(payload: Uint8Array): Record {
   const view = new DataView(payload.buffer, payload.byteOffset, payload.byteLength);
   const length = view.getUint32(0);
+  if (4 + length > payload.length) throw new Error("the record ends inside its JSON");
   const json = JSON.parse(decoder.decode(payload.subarray(4, 4 + length))) as RecordJson;
   if (json?.version !== 1) throw new Error(`record version ${json?.version} is not known`);
   if (!isRecord(json)) throw new Error("the record is not made as its version says");

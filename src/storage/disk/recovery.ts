@@ -12,6 +12,7 @@ import { type Scan, type ScannedEnvelope, scanSegment } from "./segment.ts";
 
 /** More notes than these help nobody; the rest is only counted. */
 const NOTES_MAX = 1000;
+const NOTES_OF_SEGMENT_MAX = 100;
 
 export interface RecoveryParts {
   readonly files: SpoolFiles;
@@ -73,13 +74,11 @@ export async function indexSegment(
   const isAnother = scan?.number !== undefined && scan.number !== number;
   if (isAnother) return addFound(number, size, [], parts, salvage);
   await reportDamage(number, scan, sickness, parts);
-  const found: Found[] = [];
-  for (const envelope of scan?.envelopes ?? []) {
-    const record = envelope.payload && readRecord(envelope.payload);
-    const { offset, length } = envelope.block;
-    if (record) found.push({ record, at: { segment: number, offset, length } });
-    else await reportRecord(number, envelope, parts);
+  const { found, damaged } = sorted(number, scan?.envelopes ?? []);
+  for (const envelope of damaged.slice(0, NOTES_OF_SEGMENT_MAX)) {
+    await reportRecord(number, envelope, parts);
   }
+  for (const _ of damaged.slice(NOTES_OF_SEGMENT_MAX)) parts.journal.noteCorrupt();
   // Copies are news to nobody, unless there is no database that knows where the originals went.
   const isNews = scan?.kind === "accepted" || salvage !== undefined;
   addFound(
@@ -89,6 +88,18 @@ export async function indexSegment(
     parts,
     salvage,
   );
+}
+
+function sorted(segment: number, envelopes: readonly ScannedEnvelope[]) {
+  const found: Found[] = [];
+  const damaged: ScannedEnvelope[] = [];
+  for (const envelope of envelopes) {
+    const record = envelope.payload && readRecord(envelope.payload);
+    const { offset, length } = envelope.block;
+    if (record) found.push({ record, at: { segment, offset, length } });
+    else damaged.push(envelope);
+  }
+  return { found, damaged };
 }
 
 /** Tells of the rows of a damaged database whose records are nowhere on the disk. */
