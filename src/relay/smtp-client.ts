@@ -119,7 +119,8 @@ class Session extends Base implements SmtpClient {
       socket: () => this._socket || undefined,
       limit: this.#limit,
       timeouts: options.timeouts,
-      lose: () => this.#end({ kind: "lost", phase: "mail" }),
+      hasUnread: () => !this.#replies.isEmpty,
+      lose: (why = { kind: "lost", phase: "mail" }) => this.#end(why),
     });
     this.once("connect", () => this.#authenticate());
   }

@@ -18,8 +18,10 @@ export interface Line {
   socket(): Socket | undefined;
   readonly limit: Deadline;
   readonly timeouts: SmtpTimeouts;
+  /** Something came that is not taken as a reply yet. */
+  hasUnread(): boolean;
   /** The session is of no more use. */
-  lose(): void;
+  lose(why?: SessionFailure): void;
 }
 
 /** What goes over an open session: one message after the other, RSET and QUIT; one thing at a time. */
@@ -38,8 +40,8 @@ export class Exchange {
   constructor(line: Line) {
     this.#line = line;
     this.#wire = {
-      send: (commands) => line.socket()?.write(commands),
-      sendContent: () => this.#sendContent(),
+      send: (commands) => this.#inStep(() => line.socket()?.write(commands)),
+      sendContent: () => this.#inStep(() => this.#sendContent()),
       await: (phase) => line.limit.set(timeoutOf(phase, line.timeouts)),
     };
   }
@@ -119,6 +121,20 @@ export class Exchange {
       this.#line.limit.set(timeoutMs);
       this.#wire.send(`${command}\r\n`);
     });
+  }
+
+  /**
+   * Nothing is sent before all replies to what was sent earlier are there. So whatever came beyond them answers what was
+   * not said yet, as a 250 behind the 354, and would be taken for the reply to it.
+   */
+  #inStep(send: () => void): void {
+    if (!this.#line.hasUnread()) {
+      send();
+      return;
+    }
+    const { phase } = this;
+    if (phase === "mail") this.#line.lose();
+    else this.#line.lose({ kind: "garbled", phase, detail: "a reply to nothing" });
   }
 
   #sendContent(): void {

@@ -23,6 +23,11 @@ export class ReplyReader {
     this.#hasLine ||= text.includes("\n");
   }
 
+  /** Nothing is left of what came, not even a part of a reply. */
+  get isEmpty(): boolean {
+    return this.#rest === "" && this.#open === "";
+  }
+
   /** Forgets everything received (RFC 3207 §6). */
   clear(): void {
     this.#rest = "";

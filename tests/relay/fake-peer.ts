@@ -76,7 +76,7 @@ function serve(socket: Socket, script: Script, transcript: Transcript): void {
     buffer = Buffer.concat([buffer, chunk]);
     for (;;) {
       if (inData) {
-        const early = script.onDataChunk?.(transcript);
+        const early = buffer.length > 0 ? script.onDataChunk?.(transcript) : undefined;
         if (early !== undefined) {
           react(socket, early);
           return;

@@ -132,6 +132,39 @@ describe.each([
     ]);
   });
 
+  test("a 250 that comes with the 354 is no receipt", async () => {
+    for (const early of ["250 2.0.0 taken", "250 2.0.0 tak"]) {
+      const { port } = await peer({
+        ...mode,
+        on: (command, { socket }) => {
+          if (command !== "DATA") return undefined;
+          socket.write(`354 go\r\n${early}${early.endsWith("taken") ? "\r\n" : ""}`);
+          return "";
+        },
+      });
+      const opened = relay(port);
+      const outcomes = await opened.deliver(delivery(envelope(["a@x.example"])), NEVER);
+      expect(shown(outcomes)).toEqual(["deferred 451 4.5.0"]);
+      expect(opened.stats()).toEqual({ open: 0, idle: 0 });
+    }
+  });
+
+  test("a session with a part of a reply left over is not used again", async () => {
+    const { port, transcripts } = await peer({
+      ...mode,
+      onData: (_message, { socket }) => {
+        socket.write("250 2.0.0 Ok\r\n250 2.0.0 ");
+        return "";
+      },
+    });
+    const opened = relay(port);
+    for (let count = 0; count < 2; count += 1) {
+      const [outcome] = await opened.deliver(delivery(envelope(["a@x.example"])), NEVER);
+      expect(outcome).toMatchObject({ kind: "delivered", remote: { connectionUse: 1 } });
+    }
+    expect(transcripts).toHaveLength(2);
+  });
+
   const STEPS: readonly [string, Partial<Script>, string][] = [
     ["greeting", { greeting: STALL }, "greeting"],
     ["EHLO", { on: at("EHLO", STALL) }, "EHLO"],
