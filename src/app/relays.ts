@@ -4,6 +4,7 @@ import type { World } from "../lib/world.ts";
 import { openBlackholeRelay } from "../relay/blackhole.ts";
 import type { CourierOptions } from "../relay/courier.ts";
 import { openResolver } from "../relay/dns/open-resolver.ts";
+import type { Resolver } from "../relay/dns/resolver.ts";
 import { openMxRelay } from "../relay/mx.ts";
 import type { Relay } from "../relay/relay.ts";
 import { openSmarthostRelay, type Smarthost } from "../relay/smarthost.ts";
@@ -28,14 +29,7 @@ export function relayOf(config: Config, world: World): Relay | undefined {
       // The system knows more than DNS: it is asked unless somebody names servers.
       if (relay.dnsServers.length === 0) return openSmarthostRelay(options, world);
       const resolver = resolverOf(config, world);
-      const opened = openSmarthostRelay(options, world, resolver);
-      return {
-        ...opened,
-        async close() {
-          resolver.close();
-          await opened.close();
-        },
-      };
+      return closingBoth(openSmarthostRelay(options, world, resolver), resolver);
     }
     case "mx": {
       const options = {
@@ -47,9 +41,21 @@ export function relayOf(config: Config, world: World): Relay | undefined {
         ownAddresses: ownAddresses(config),
         forced: [],
       };
-      return openMxRelay(options, world, resolverOf(config, world));
+      const resolver = resolverOf(config, world);
+      return closingBoth(openMxRelay(options, world, resolver), resolver);
     }
   }
+}
+
+/** A question that is never answered would keep the process for as long as it is asked. */
+function closingBoth(relay: Relay, resolver: Resolver): Relay {
+  return {
+    ...relay,
+    async close() {
+      resolver.close();
+      await relay.close();
+    },
+  };
 }
 
 /** Where mail on the port of MX hosts comes back to us; nowhere, when we do not listen on that port. */
