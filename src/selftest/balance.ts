@@ -6,8 +6,10 @@ const SYNCS_WAITED_FOR = 2;
 
 /** A moment at which a daemon forgot what it had not made durable. */
 export interface Crash {
-  /** When it was over: nothing was settled after this. */
-  readonly at: number;
+  /** When it was killed: nothing was settled after this. */
+  readonly from: number;
+  /** When it was seen to be gone: nothing was asked for after this. */
+  readonly to: number;
   /** A delivery may be repeated that was answered less than so long before. */
   readonly windowMs: number;
 }
@@ -126,7 +128,7 @@ function repeatsOf(
   const early = bounces.length > 0 ? sorted : sorted.slice(0, -1);
   return early.map((take) => {
     const crash = crashAfter(take, crashes);
-    const beforeCrashMs = crash === undefined ? Number.POSITIVE_INFINITY : crash.at - take.at;
+    const beforeCrashMs = crash === undefined ? Number.POSITIVE_INFINITY : crash.from - take.at;
     const inWindow = crash !== undefined && beforeCrashMs < crash.windowMs;
     return {
       number,
@@ -139,7 +141,7 @@ function repeatsOf(
 
 /** The first crash that the sender did not survive after it had been told to go ahead. */
 function crashAfter({ since }: Take, crashes: readonly Crash[]): Crash | undefined {
-  return crashes.filter(({ at }) => at >= since).toSorted((a, b) => a.at - b.at)[0];
+  return crashes.filter(({ to }) => to >= since).toSorted((a, b) => a.to - b.to)[0];
 }
 
 function merged(

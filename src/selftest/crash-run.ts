@@ -12,7 +12,7 @@ import {
 import { type LedgerClient, ledgerClient } from "./ledger-client.ts";
 import { type LedgerReceiver, ledgerReceiver } from "./ledger-receiver.ts";
 import type { Whim } from "./receiver-session.ts";
-import { watchSyncs } from "./sync-watch.ts";
+import { type SyncWatch, watchSyncs } from "./sync-watch.ts";
 import { StartFailed, startVictim, type Victim } from "./victim.ts";
 
 export interface CrashRunOptions {
@@ -50,6 +50,8 @@ const LIFE_MS_MAX = 1000;
 /** A slow machine is given so long to acknowledge anything: a life without mail proves nothing. */
 const LIFE_MS_SLOW = 10_000;
 const POLL_MS = 20;
+/** What was not settled is delivered again at once after a start. */
+const QUIET_MS = 500;
 
 /**
  * Runs a daemon below `dir` under load, kills it with -9 at random moments, starts it again and balances the ledger at the
@@ -75,6 +77,7 @@ export async function crashRun(options: CrashRunOptions): Promise<CrashReport> {
       await sent;
       // What has not come to its end by then is lost.
       await until(() => isSettled(client, [receiver]), options.drainMs, options);
+      await killQuietly(lives, watch, options);
       broken.push(...(await lives.end()));
     }
   } catch (error) {
@@ -88,7 +91,7 @@ export async function crashRun(options: CrashRunOptions): Promise<CrashReport> {
   }
   const { kills, startMsMax } = lives;
   const windowMs = excusedMs(SETTLE_WINDOW_MS, watch.maxMs());
-  const crashes = kills.map((at) => ({ at, windowMs }));
+  const crashes = kills.map((kill) => ({ ...kill, windowMs }));
   const found = balance(client, [receiver], crashes);
   return {
     kills: kills.length,
@@ -117,7 +120,7 @@ function openLives({ command, dir, world }: CrashRunOptions, receiver: LedgerRec
   const configFile = `${dir}/empty.toml`;
   mkdirSync(spool, { mode: 0o700 });
   writeFileSync(configFile, "", { mode: 0o600 });
-  const kills: number[] = [];
+  const kills: { readonly from: number; readonly to: number }[] = [];
   let victim: Victim | undefined;
   let startMsMax = 0;
   const start = async (): Promise<void> => {
@@ -128,7 +131,9 @@ function openLives({ command, dir, world }: CrashRunOptions, receiver: LedgerRec
   const kill = async (): Promise<void> => {
     const killed = victim;
     victim = undefined;
-    if (killed !== undefined) kills.push(await killed.kill());
+    const from = world.clock.now();
+    await killed?.kill();
+    if (killed !== undefined) kills.push({ from, to: world.clock.now() });
   };
   /** P10: stops it, and looks at what it leaves. */
   const end = async (): Promise<readonly Broken[]> => {
@@ -163,6 +168,18 @@ async function killAgainAndAgain(
     await lives.kill();
     await lives.start();
   } while (world.clock.now() < endAt);
+}
+
+/** Once more when everything is settled long since: what comes again after this was never settled. */
+async function killQuietly(
+  lives: ReturnType<typeof openLives>,
+  watch: SyncWatch,
+  { world, stop }: CrashRunOptions,
+): Promise<void> {
+  await pause(excusedMs(SETTLE_WINDOW_MS, watch.maxMs()), world, stop);
+  await lives.kill();
+  await lives.start();
+  await pause(QUIET_MS, world, stop);
 }
 
 /** Waits for something, but not for ever. */

@@ -6,8 +6,8 @@ export interface Victim {
   readonly port: number;
   /** From its start until it took mail. */
   readonly startMs: number;
-  /** Ends it with -9. Resolves when it is gone, to that instant. */
-  kill(): Promise<number>;
+  /** Ends it with -9. Resolves when it is gone. */
+  kill(): Promise<void>;
   /** Ends it with TERM. Resolves to its exit code. */
   stop(): Promise<number>;
   /** The last that it said. */
@@ -60,7 +60,6 @@ export async function startVictim(options: VictimOptions): Promise<Victim> {
     async kill() {
       child.kill("SIGKILL");
       await child.exited;
-      return clock.now();
     },
     async stop() {
       child.kill("SIGTERM");

@@ -33,7 +33,7 @@ function books({ taken = [], bounced = [], rejected = [], damaged = [] }: Story)
 function promisesBrokenBy(story: Story): readonly string[] {
   const { acknowledged = [1], kills = [] } = story;
   const client = { acknowledged: new Map(acknowledged.map((number) => [number, 0])) };
-  const crashes = kills.map((at) => ({ at, windowMs: 100 }));
+  const crashes = kills.map((from) => ({ from, to: from + 5, windowMs: 100 }));
   return brokenPromises(balance(client, [books(story)], crashes)).map(({ promise }) => promise);
 }
 
@@ -52,6 +52,11 @@ describe("the ledger", () => {
     ["excuses what no answer was read of", { taken: [-1000, 1500] }, []],
     // Read by a host that hung, long after the sender was gone.
     ["excuses a kill in the middle", { taken: [1000, 1500], kills: [995] }, []],
+    [
+      "excuses what was asked for while the killed one was dying",
+      { taken: [1000, 1500], kills: [986] },
+      [],
+    ],
     [
       "lets a bounce follow an excused delivery",
       { taken: [-1000], bounced: [1500], rejected: [1] },
@@ -92,7 +97,9 @@ describe("the ledger", () => {
     expect(lost?.text).toBe("7 acknowledged and lost: 1, 2, 3, 4, 5 ...");
     const one = { acknowledged: new Map([[1, 0]]) };
     const twice = books({ taken: [1000, 2000] });
-    const [repeated] = brokenPromises(balance(one, [twice], [{ at: 1300, windowMs: 100 }]));
+    const [repeated] = brokenPromises(
+      balance(one, [twice], [{ from: 1300, to: 1310, windowMs: 100 }]),
+    );
     expect(repeated?.text).toBe("1 repeated outside the window: 1 (300 ms)");
   });
 

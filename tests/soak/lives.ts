@@ -87,13 +87,11 @@ export async function openLives({
   };
   const kill = async (): Promise<void> => {
     const killed = taken();
+    const from = Date.now();
+    const windowMs = excusedMs(SETTLE_WINDOW_MS, slowestSyncMs()) + refusedMs();
     killed.kill("SIGKILL");
     await killed.exited;
-    // The instant of the end lies before this; the later one is the stricter.
-    crashes.push({
-      at: Date.now(),
-      windowMs: excusedMs(SETTLE_WINDOW_MS, slowestSyncMs()) + refusedMs(),
-    });
+    crashes.push({ from, to: Date.now(), windowMs });
     output = killed.output();
   };
   return {
@@ -118,7 +116,7 @@ export async function openLives({
       // What it breaks off a peer may have taken over at the same moment; in time it breaks off nothing.
       const abortedMs = tookMs >= GRACE_MS ? tookMs - GRACE_MS + BREAK_OFF_MS : 0;
       const windowMs = Math.max(abortedMs, refusedMs());
-      if (windowMs > 0) crashes.push({ at: Date.now(), windowMs });
+      if (windowMs > 0) crashes.push({ from: askedAt + tookMs, to: askedAt + tookMs, windowMs });
       if (code !== 0)
         throw new Error(`TERM ended it with ${code} after ${tookMs} ms:\n${tail(output)}`);
       return tookMs;
