@@ -51,6 +51,11 @@ export {
   openMemoryStorage,
 } from "./storage/memory/memory-storage.ts";
 export {
+  openPostgresStorage,
+  type PostgresStorageParts,
+} from "./storage/postgres/open.ts";
+export type { PostgresStorageOptions } from "./storage/postgres/options.ts";
+export {
   CorruptError,
   LostLeaseError,
   NotFoundError,

@@ -3,6 +3,7 @@ import type { World } from "../lib/world.ts";
 import type { Emit } from "../observe/events.ts";
 import { openDiskStorage } from "../storage/disk/open.ts";
 import { openMemoryStorage } from "../storage/memory/memory-storage.ts";
+import { openPostgresStorage } from "../storage/postgres/open.ts";
 import type { QueueStorage } from "../storage/storage.ts";
 
 export interface StorageParts {
@@ -18,6 +19,8 @@ export async function openStorage(config: Config, parts: StorageParts): Promise<
     case "memory":
       parts.emit({ kind: "lifecycle", what: "warning", text: MEMORY_WARNING });
       return openMemoryStorage({ bodyBytesMax: config.smtp.sizeMax }, parts);
+    case "postgres":
+      return await openPostgresStorage(url, parts);
   }
 }
 
@@ -39,7 +42,16 @@ export function storeName({ spool }: Config): string {
   switch (spool.url.kind) {
     case "memory":
       return "memory:";
+    case "postgres":
+      return withoutLogin(spool.url.url);
   }
+}
+
+function withoutLogin(text: string): string {
+  const url = new URL(text);
+  url.username = "";
+  url.password = "";
+  return url.href;
 }
 
 /** What becomes of mail when the process ends, in a few words. */

@@ -1,13 +1,17 @@
 /** Where the queue is kept when it is not in the directory `spool.dir`. */
-export type StoreUrl = { readonly kind: "memory" };
+export type StoreUrl =
+  | { readonly kind: "memory" }
+  | { readonly kind: "postgres"; readonly url: string };
 
 /** What is said when it is none of these. */
-export const STORE_URL = "memory:, or empty for spool.dir";
+export const STORE_URL = "memory:, postgres://user:password@host/database, or empty for spool.dir";
 
 /** Reads `spool.url`; `null` for empty, and `undefined` for what it does not know. */
 export function readStoreUrl(raw: unknown): StoreUrl | null | undefined {
   if (raw === "") return null;
-  return raw === "memory:" ? { kind: "memory" } : undefined;
+  if (raw === "memory:") return { kind: "memory" };
+  if (typeof raw !== "string" || !URL.canParse(raw)) return undefined;
+  return /^postgres(?:ql)?:\/\//u.test(raw) ? { kind: "postgres", url: raw } : undefined;
 }
 
 /** Whether what `--spool` was given is the URL of a store; else it is a directory. */

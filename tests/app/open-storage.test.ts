@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { openStorage } from "../../src/app/open-storage.ts";
+import { fateText, openStorage, storeName } from "../../src/app/open-storage.ts";
 import { loadConfig } from "../../src/config/load.ts";
 import { envelope, testWorld } from "../storage/fixtures.ts";
 import { openRecorder } from "../support/recorder.ts";
@@ -40,4 +40,13 @@ test("memory: works, and warns loudly", async () => {
   expect(all("lifecycle")).toMatchObject([
     { what: "warning", text: expect.stringContaining("IS LOST") },
   ]);
+});
+
+test("a database is called by its URL without the login, and keeps what was accepted", async () => {
+  const config = configOf("spool.url=postgres://me:word@127.0.0.1:1/queue?schema=a");
+  expect(storeName(config)).toBe("postgres://127.0.0.1:1/queue?schema=a");
+  expect(fateText(config)).toContain("is kept");
+  const { emit } = openRecorder();
+  const opening = openStorage(config, { world: testWorld(), emit });
+  await expect(opening).rejects.toThrow(/^postgres:\/\/127\.0\.0\.1:1\/queue\?schema=a: Failed/u);
 });

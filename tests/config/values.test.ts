@@ -43,7 +43,11 @@ const WRONG: readonly [path: string, expected: RegExp, values: readonly unknown[
   ["smtp.timeout", /duration/u, ["5", 300, "5 m", "m5", "-5m", "1y", "", "99ms", "400d", true]],
   ["smtp.header_max", /size/u, ["1MiB", "1"]],
   ["spool.dir", /absolute path/u, ["spool", "./x", "~/x", "", 3]],
-  ["spool.url", /memory:/u, ["memory", "memory:x", "/var/spool", "ftp://h", 3, ["memory:"]]],
+  [
+    "spool.url",
+    /memory:/u,
+    ["memory", "memory:x", "/var/spool", "ftp://h", "postgres:db", 3, ["memory:"]],
+  ],
   ["spool.free_min_percent", /percentage/u, ["101%", "-1%", "x", "", "1/10", 101]],
   [
     "relay.to",
@@ -129,6 +133,8 @@ describe("what is right is read", () => {
     expect(spool("memory:", "spool.dir = '/a'")).toMatchObject({ url: { kind: "memory" } });
     expect(spool("/b", "spool.url = 'memory:'")).toMatchObject({ dir: "/b", url: null });
     expect(loaded({ toml: "spool.url = 'memory:'" }).config.spool.url).toEqual({ kind: "memory" });
+    const url = "postgresql://me:word@db.example/queue?schema=a";
+    expect(spool(url, "")).toMatchObject({ url: { kind: "postgres", url } });
   });
 
   test("admin endpoints and their socket", () => {

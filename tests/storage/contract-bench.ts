@@ -4,6 +4,8 @@ import { type TestWorld, testWorld } from "./fixtures.ts";
 /** A store over nothing, and the way to get rid of it. */
 export interface OpenedStorage extends AsyncDisposable {
   readonly storage: QueueStorage;
+  /** Processes share it and tell each other of mail: `wait` has something to wait for. */
+  readonly hasNews?: true;
 }
 
 export type OpenStorage = (world: TestWorld) => Promise<OpenedStorage>;
@@ -21,12 +23,13 @@ export const LATER = 60_000;
 
 export async function openBench(open: OpenStorage): Promise<Bench> {
   const world = testWorld();
-  const { storage, [Symbol.asyncDispose]: close } = await open(world);
+  const { storage, hasNews, [Symbol.asyncDispose]: close } = await open(world);
   const now = () => world.clock.now();
   const lease = (limit = 100, holder = "me") =>
     storage.lease(now(), limit, { holder, until: now() + LATER });
   return {
     storage,
+    ...(hasNews && { hasNews }),
     world,
     now,
     lease,

@@ -1,0 +1,115 @@
+import { SQL } from "bun";
+import { idMaker } from "../../lib/id.ts";
+import type { World } from "../../lib/world.ts";
+import type { Emit } from "../../observe/events.ts";
+import { Bodies } from "./bodies.ts";
+import { openChanges } from "./changes.ts";
+import { type Connections, openConnections } from "./connections.ts";
+import { startError } from "./errors.ts";
+import { startHousekeeping, tidy } from "./housekeeping.ts";
+import { openInserter, type StoredBodies } from "./insert.ts";
+import { openNews } from "./news.ts";
+import { type Place, type PostgresStorageOptions, placeOf } from "./options.ts";
+import { PostgresStorage } from "./postgres-storage.ts";
+import { openReader } from "./reader.ts";
+import { Schedule } from "./schedule.ts";
+import { migrate, type Tables, tablesOf } from "./schema.ts";
+import { requireDurable } from "./server-settings.ts";
+import { storeTime } from "./store-time.ts";
+import { openTransactions } from "./transaction.ts";
+import { openWrites } from "./writes.ts";
+
+export interface PostgresStorageParts {
+  readonly world: World;
+  readonly emit: Emit;
+  /** Leases go by the world's clock and not by the database's: for tests in a time of their own. */
+  readonly isTimeSimulated?: boolean;
+}
+
+/** On each connection: what keeps a node that hangs from holding up the others, and the planner from guessing wrong. */
+const SESSION = {
+  application_name: "slimta-queue",
+  statement_timeout: "10s",
+  lock_timeout: "10s",
+  idle_in_transaction_session_timeout: "15s",
+  // Tables that are empty now and full in a minute have no statistics: every statement here goes by an index.
+  enable_seqscan: "off",
+  enable_bitmapscan: "off",
+  enable_hashjoin: "off",
+  enable_mergejoin: "off",
+  jit: "off",
+};
+
+/**
+ * Opens the queue in a PostgreSQL database and makes its tables where there are none. Rejects, with one line that names no
+ * password, when the server cannot be reached or used, or when its settings would make a `250` a promise that a power
+ * cut breaks.
+ */
+export async function openPostgresStorage(
+  options: PostgresStorageOptions,
+  parts: PostgresStorageParts,
+): Promise<PostgresStorage> {
+  const place = placeOf(options);
+  const tables = tablesOf(place.schema);
+  const sql = new SQL({ ...place.client, max: place.connections, connection: SESSION });
+  try {
+    return await openOver(sql, place, tables, parts);
+  } catch (error) {
+    await sql.close({ timeout: 0 }).catch(() => undefined);
+    throw startError(place.name, error);
+  }
+}
+
+async function openOver(sql: SQL, place: Place, tables: Tables, parts: PostgresStorageParts) {
+  const { world, emit } = parts;
+  const { clock } = world;
+  const newId = idMaker(clock.now, world.random);
+  const check = (): Promise<void> => probe(connections, tables);
+  const connections = openConnections({ sql, clock, check });
+  await connections.run(async (connection) => {
+    await requireDurable(connection, place.isWarningEnough, emit);
+    await migrate(connection, tables);
+  });
+  await openAll(sql, place.connections);
+
+  const time = storeTime(clock, parts.isTimeSimulated ?? false);
+  const transaction = openTransactions({ tables, connections, clock, newId });
+  const stored: StoredBodies = new WeakMap();
+  const bodies = new Bodies({ tables, connections, stored, newId });
+  const inserter = openInserter(tables, time, stored);
+  const news = await openNews(sql, tables, { clock, node: newId() });
+  const onBodies = (ids: readonly string[]): void => void bodies.drop(ids).catch(() => undefined);
+  const common = { tables, connections, transaction, bodies, stored, inserter, news, time };
+  return new PostgresStorage({
+    ...common,
+    sql,
+    clock,
+    newId,
+    check,
+    writes: openWrites(common),
+    changes: openChanges({ ...common, onBodies }),
+    reader: openReader({ ...common, emit }),
+    schedule: new Schedule(common),
+    housekeeping: startHousekeeping({
+      clock,
+      tidy: () => connections.run((connection) => tidy(connection, tables)),
+      sweep: () => bodies.sweep(),
+    }),
+  });
+}
+
+/** All connections from the start: a server that has no more of them says so now, and not to a client with mail. */
+async function openAll(sql: SQL, count: number): Promise<void> {
+  const all = await Promise.all(Array.from({ length: count }, () => sql.reserve()));
+  for (const connection of all) await connection.release();
+}
+
+/** A small durable write. */
+async function probe(connections: Connections, { meta }: Tables): Promise<void> {
+  await connections.run((connection) =>
+    connection.unsafe(
+      `INSERT INTO ${meta} VALUES ('probed', extract(epoch FROM statement_timestamp()))
+       ON CONFLICT (key) DO UPDATE SET value = excluded.value`,
+    ),
+  );
+}

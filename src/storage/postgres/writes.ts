@@ -1,0 +1,57 @@
+import { QueueError } from "../../mail/queue-error.ts";
+import { type Batch, openBatch } from "./batcher.ts";
+import { sorted, weightOf } from "./changes.ts";
+import { isAboutData } from "./errors.ts";
+import type { Inserter, NewMessage } from "./insert.ts";
+import type { News } from "./news.ts";
+import type { Transaction } from "./transaction.ts";
+
+/** The messages of one `write`. */
+export interface Write {
+  readonly messages: readonly NewMessage[];
+  /** Nobody else can have these ids: one that is stored already belongs to another message. */
+  readonly isFresh: boolean;
+}
+
+export interface WritesParts {
+  readonly transaction: Transaction;
+  readonly inserter: Inserter;
+  readonly news: Pick<News, "tell">;
+}
+
+const LANES = 2;
+const ITEMS_MAX = 256;
+const BYTES_MAX = 8 * 1024 * 1024;
+
+/** New messages, those of several writes in one transaction: each write whole or not at all (P2). */
+export function openWrites({ transaction, inserter, news }: WritesParts): Batch<Write, void> {
+  return openBatch<Write, void>({
+    lanes: LANES,
+    itemsMax: ITEMS_MAX,
+    weightMax: BYTES_MAX,
+    weigh: ({ messages }) => messages.reduce((sum, { envelope }) => sum + weightOf(envelope), 0),
+    isOneToBlame: (error) => isAboutData(error) || error instanceof TakenError,
+    async run(writes) {
+      const messages = sorted(writes.flatMap((write) => write.messages));
+      const unleased = messages.filter(({ lease }) => lease === undefined);
+      const fresh = writes.flatMap((write) => (write.isFresh ? write.messages : []));
+      await transaction(async (connection) => {
+        const [added] = await Promise.all([
+          inserter.insert(connection, messages),
+          news.tell(
+            connection,
+            unleased.map(({ id, due }) => ({ id, timestamp: due })),
+          ),
+        ]);
+        const taken = fresh.find(({ id }) => !added.has(id));
+        if (taken) throw new TakenError(`id ${taken.id} is another message's`);
+      });
+      return writes.map(() => undefined);
+    },
+  });
+}
+
+/** Two nodes have made the same id: the client is told to come again, and gets another one. */
+class TakenError extends QueueError {
+  override readonly name = "TakenError";
+}

@@ -1,0 +1,280 @@
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import { bodyContent } from "../../src/mail/content.ts";
+import { QueueError } from "../../src/mail/queue-error.ts";
+import { CorruptError, LostLeaseError, type QueueStorage } from "../../src/storage/storage.ts";
+import { startChild } from "../support/child.ts";
+import { describeWithPeers } from "../support/peers.ts";
+import { PASSWORD, type Postgres, startPostgres } from "../support/postgres.ts";
+import { until } from "../support/until.ts";
+import { bytesOf, collect, envelope, idOf } from "./fixtures.ts";
+import { freshSchema, type Node, openNode, skewedWorld } from "./postgres-fixture.ts";
+
+describeWithPeers(["postgres"], "nodes on one PostgreSQL", () => {
+  let server: Postgres;
+  beforeAll(async () => {
+    server = await startPostgres();
+  });
+  afterAll(async () => await server[Symbol.asyncDispose]());
+
+  const fresh = () => {
+    const schema = freshSchema();
+    return { schema, url: server.url(`?schema=${schema}&connections=3`) };
+  };
+  const ended = { recipients: [{ index: 0, status: "delivered" as const }] };
+  const lease = (storage: QueueStorage, holder: string, ttlMs = 60_000, limit = 1000) =>
+    storage.lease(Date.now(), limit, { holder, until: Date.now() + ttlMs });
+  const ids = async (storage: QueueStorage) =>
+    (await collect(storage.load())).map(({ id }) => id).sort();
+
+  test("three processes take every message once", async () => {
+    const { url } = fresh();
+    await using node = await openNode(url);
+    const made = Array.from({ length: 400 }, (_, index) =>
+      envelope({ to: [`x@d${index % 9}.example`] }),
+    );
+    const written = await node.storage.write(made, Date.now());
+    const workers = ["one", "two", "three"].map((name) =>
+      startChild([process.execPath, `${import.meta.dir}/postgres-worker.ts`, url, name]),
+    );
+    const lines = await Promise.all(workers.map((worker) => worker.line(/^took (.*)$/u)));
+    const took = lines.flatMap(([, list = ""]) => JSON.parse(list) as string[]);
+    expect(took.sort()).toEqual([...written].sort());
+    expect(await node.storage.getInfo()).toMatchObject({ size: 0, bytes: 0 });
+  });
+
+  test("a lease that is over is taken over by one of those who want it, and its holder is late", async () => {
+    const { url } = fresh();
+    await using first = await openNode(url);
+    await using second = await openNode(url);
+    await using third = await openNode(url);
+    const [id = ""] = await first.storage.write([envelope()], Date.now());
+    expect(await lease(first.storage, "first", 150)).toHaveLength(1);
+    expect(await lease(second.storage, "second")).toEqual([]);
+    const taken = await until("somebody takes it over", async () => {
+      const both = await Promise.all([
+        lease(second.storage, "second"),
+        lease(third.storage, "third"),
+      ]);
+      return both.some(({ length }) => length > 0) && both;
+    });
+    expect(taken.flat().map((each) => each.id)).toEqual([id]);
+    await expect(first.storage.settle(id, ended, { holder: "first" })).rejects.toThrow(
+      LostLeaseError,
+    );
+    expect(await ids(second.storage)).toEqual([id]);
+  });
+
+  test("a node whose clock is wrong by an hour neither takes leased mail nor loses its own", async () => {
+    const { url } = fresh();
+    await using right = await openNode(url);
+    const [id = ""] = await right.storage.write([envelope()], Date.now() - 7_200_000);
+    for (const skew of [3_600_000, -3_600_000]) {
+      await using wrong = await openNode(url, skewedWorld(skew));
+      const now = Date.now() + skew;
+      expect(await lease(right.storage, "right")).toHaveLength(1);
+      expect(await wrong.storage.lease(now, 9, { holder: "wrong", until: now + 60_000 })).toEqual(
+        [],
+      );
+      await right.storage.release([id], "right");
+      const taken = await wrong.storage.lease(now, 9, { holder: "wrong", until: now + 60_000 });
+      expect(taken).toHaveLength(1);
+      expect(await lease(right.storage, "right")).toEqual([]);
+      await wrong.storage.settle(id, { due: 1 }, { holder: "wrong" });
+    }
+  });
+
+  test("nodes that start at the same time make the tables once, and see one queue", async () => {
+    const { url, schema } = fresh();
+    const nodes = await Promise.all([openNode(url), openNode(url), openNode(url)]);
+    const written = await Promise.all(
+      nodes.map(({ storage }) => storage.write([envelope()], Date.now())),
+    );
+    for (const { storage } of nodes) expect(await ids(storage)).toEqual(written.flat().sort());
+    await using other = await openNode(fresh().url);
+    expect(await ids(other.storage)).toEqual([]);
+    await server.query(`UPDATE "${schema}".meta SET value = 9 WHERE key = 'format'`);
+    await expect(openNode(url)).rejects.toThrow("format 9");
+    for (const node of nodes) await node[Symbol.asyncDispose]();
+  });
+
+  test("an id that another node's message has is refused, not taken for stored", async () => {
+    const { url } = fresh();
+    await using node = await openNode(url);
+    await node.storage.write([envelope({ sender: "first@x" })], 1, { ids: [idOf(1)], fresh: true });
+    const both = [envelope(), envelope({ sender: "second@x" })];
+    const clash = node.storage.write(both, 1, { ids: [idOf(2), idOf(1)], fresh: true });
+    await expect(clash).rejects.toThrow(QueueError);
+    expect(await ids(node.storage)).toEqual([idOf(1)]);
+  });
+
+  test("what the database cannot store fails alone", async () => {
+    const { url } = fresh();
+    await using node = await openNode(url);
+    const results = await Promise.allSettled(
+      Array.from({ length: 30 }, (_, index) =>
+        node.storage.write([envelope({ sender: index === 20 ? "nul\0@x" : "fine@x" })], 1),
+      ),
+    );
+    const failed = results.filter(({ status }) => status === "rejected");
+    expect(failed).toMatchObject([{ reason: { reply: { code: 451 } } }]);
+    expect(await ids(node.storage)).toHaveLength(29);
+    expect(node.storage.refusal()).toBeUndefined();
+  });
+
+  test("news of mail that nobody has leased reaches the others, and only them", async () => {
+    const { url } = fresh();
+    await using writer = await openNode(url);
+    await using reader = await openNode(url);
+    const stop = new AbortController();
+    const own = writer.storage.wait(stop.signal);
+    let heard = reader.storage.wait(stop.signal);
+    const told = { holder: "writer", until: Date.now() + 60_000 };
+    const [leased = ""] = await writer.storage.write([envelope()], 5, { lease: told });
+    const [id = ""] = await writer.storage.write([envelope()], 6);
+    expect(await heard).toEqual([{ timestamp: 6, id }]);
+    heard = reader.storage.wait(stop.signal);
+    await writer.storage.release([leased], "writer");
+    expect(await heard).toEqual([{ timestamp: 5, id: leased }]);
+    heard = reader.storage.wait(stop.signal);
+    await writer.storage.flush();
+    expect(await heard).toEqual([]);
+    heard = reader.storage.wait(stop.signal);
+    await writer.storage.setTimestamp(id, 7);
+    expect(await heard).toEqual([{ timestamp: 7, id }]);
+    stop.abort();
+    expect(await own).toBeNull();
+    await reader.storage.close();
+    expect(await reader.storage.wait(new AbortController().signal)).toBeNull();
+  });
+
+  test("a damaged record is moved aside and counted, and the rest goes on (P6)", async () => {
+    const { url, schema } = fresh();
+    await using node = await openNode(url);
+    const { storage, events } = node;
+    const [bad = "", bare = "", good = ""] = await storage.write(
+      [envelope({ text: "one" }), envelope({ text: "two" }), envelope({ text: "three" })],
+      1,
+    );
+    await server.query(`UPDATE "${schema}".record SET bytes = 'onE' WHERE id = '${bad}';
+      DELETE FROM "${schema}".record WHERE id = '${bare}'`);
+    await expect(storage.get(bad)).rejects.toThrow(CorruptError);
+    await expect(storage.get(bare)).rejects.toThrow("missing");
+    expect(await bytesOf((await storage.get(good)).envelope.content)).toEqual(Buffer.from("three"));
+    expect(await storage.getInfo()).toMatchObject({ size: 1, bytes: 5, corrupt: 2 });
+    expect(events).toMatchObject([
+      { kind: "corrupt", subject: bad, reason: "its record fails its checksum" },
+      { kind: "corrupt", subject: bare, reason: "its record is missing" },
+    ]);
+    const kept = await server.query(`SELECT id, bytes FROM "${schema}".corrupt ORDER BY id`);
+    expect(kept.map(({ id }) => id)).toEqual([bad, bare]);
+  });
+
+  test("a large body that is damaged stops short of its end, and is moved aside", async () => {
+    const { url, schema } = fresh();
+    await using node = await openNode(url);
+    const id = await writeLarge(node, 1024 * 1024);
+    await server.query(`UPDATE "${schema}".chunk SET bytes = set_byte(bytes, 9, 1) WHERE part = 3`);
+    const { content } = (await node.storage.get(id)).envelope;
+    await expect(bytesOf(content)).rejects.toThrow("part 3");
+    await until("it is moved aside", async () => (await node.storage.getInfo()).corrupt === 1);
+    expect(await ids(node.storage)).toEqual([]);
+  });
+
+  test("what crashed uploads have left is swept, what a message has or somebody writes is not", async () => {
+    const { url, schema } = fresh();
+    await using node = await openNode(url);
+    const id = await writeLarge(node, 300_000);
+    const crashed = await node.storage.openBody();
+    await crashed.write(new Uint8Array(300_000));
+    await server.query(`UPDATE "${schema}".body SET touched_at = now() - interval '1 day'`);
+    const fresher = await node.storage.openBody();
+    await fresher.write(new Uint8Array(300_000));
+    await node.storage.sweepBodies();
+    const [bodies] = await server.query(`SELECT count(*)::int AS left FROM "${schema}".body`);
+    expect(bodies).toEqual({ left: 2 });
+    expect((await bytesOf((await node.storage.get(id)).envelope.content)).length).toBe(300_000);
+    await node.storage.remove(id);
+    await fresher.discard();
+    await until("the space is given back", async () => {
+      const [chunks] = await server.query(`SELECT count(*)::int AS left FROM "${schema}".chunk`);
+      return chunks?.left === 0;
+    });
+  });
+
+  test("counts stay right when they are put together while mail comes and goes", async () => {
+    const { url } = fresh();
+    await using node = await openNode(url);
+    await using other = await openNode(url);
+    const work = Array.from({ length: 60 }, async (_, index) => {
+      const [id = ""] = await node.storage.write([envelope({ text: "x".repeat(index) })], 1);
+      if (index % 3 === 0) await other.storage.remove(id);
+      if (index % 3 === 1) await other.storage.setHeld(id, true);
+      if (index % 5 === 0) await Promise.all([node.storage.tidy(), other.storage.tidy()]);
+    });
+    await Promise.all(work);
+    const all = await node.storage.list({ limit: 1000 });
+    expect(await other.storage.getInfo()).toMatchObject({
+      size: 40,
+      states: { hold: 20, incoming: 20 },
+      bytes: all.reduce((sum, { size }) => sum + size, 0),
+    });
+  });
+
+  const refusals: readonly (readonly [string, () => string, RegExp])[] = [
+    [
+      "a wrong password",
+      () => server.url("", { password: "no" }),
+      /password authentication failed/u,
+    ],
+    ["an unknown user", () => server.url("", { user: "nobody" }), /authentication failed/u],
+    [
+      "a database that is not there",
+      () => server.url().replace("/queue", "/none"),
+      /"none" does not/u,
+    ],
+    ["TLS where there is none", () => server.url("?sslmode=require"), /SSL/u],
+    ["a schema with a quote", () => server.url("?schema=a%22b"), /schema "a"b"/u],
+    ["an unknown option", () => server.url("?shema=a"), /\?shema=/u],
+    ["no rights", () => server.url("?schema=mine", { user: "poor" }), /permission denied/u],
+    [
+      "a server that answers too soon",
+      () => server.url("", { user: "hasty" }),
+      /synchronous_commit is off/u,
+    ],
+    ["a server that takes nothing", () => server.url("", { user: "standby" }), /read-only/u],
+  ];
+  for (const [what, url, reason] of refusals) {
+    test(`does not start with ${what}, and says so in one line without a secret`, async () => {
+      await server.query(`DO $$ BEGIN
+        CREATE ROLE poor LOGIN PASSWORD '${PASSWORD}';
+        CREATE ROLE hasty LOGIN SUPERUSER PASSWORD '${PASSWORD}';
+        ALTER ROLE hasty SET synchronous_commit = off;
+        CREATE ROLE standby LOGIN SUPERUSER PASSWORD '${PASSWORD}';
+        ALTER ROLE standby SET default_transaction_read_only = on;
+        EXCEPTION WHEN duplicate_object THEN NULL; END $$`);
+      const error: unknown = await openNode(url()).catch((cause: unknown) => cause);
+      expect(error).toMatchObject({ name: "StoreConfigError" });
+      const { message } = error as Error;
+      expect(message).toMatch(reason);
+      expect(message).not.toContain(PASSWORD.slice(0, 8));
+      expect(message).not.toContain(encodeURIComponent(PASSWORD).slice(0, 8));
+      expect(message).not.toContain("\n");
+    });
+  }
+
+  test("a server that answers too soon is used, with a warning, by who asks for that", async () => {
+    const schema = freshSchema();
+    const url = server.url(`?schema=${schema}&durability=warn`, { user: "hasty" });
+    await using node = await openNode(url);
+    expect(node.events).toMatchObject([{ kind: "lifecycle", what: "warning" }]);
+    await node.storage.probe();
+  });
+});
+
+async function writeLarge({ storage }: Node, size: number): Promise<string> {
+  const sink = await storage.openBody();
+  await sink.write(new Uint8Array(size).fill(7));
+  const content = bodyContent(await sink.end());
+  const [id = ""] = await storage.write([envelope({ content })], 1);
+  return id;
+}
