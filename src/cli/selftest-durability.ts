@@ -12,8 +12,9 @@ export const selftestDurability: Command = {
   summary: "try a volume out: kill a daemon again and again, time the syncs",
   usage: "[--spool DIR] [--duration 20s] [--json] [--strict] [flags]",
   details:
-    "Works in a private directory below the spool's, beside a daemon that uses it, touches no mail and\n" +
-    "removes what it made. Exits with 0, or with 1 when a promise was broken; with 75 when it was stopped.",
+    "Works in a private directory below the spool's, also beside a daemon that uses it, whose mail it leaves\n" +
+    "alone and whom it slows down; removes what it made. Exits with 0, 1 when a promise was broken, 75 when\n" +
+    "it was stopped or has too little room.",
   options: [
     { name: "duration", value: "TIME", doc: `how long to kill it again and again (${DURATION})` },
     { name: "json", doc: "report as JSON" },
@@ -28,8 +29,10 @@ export const selftestDurability: Command = {
     if (args.positionals.length > 0) throw usageError("selftest durability takes flags only");
     const durationMs = durationOf(args.get("duration") ?? DURATION);
     const options = { durationMs, json: args.has("json"), strict: args.has("strict") };
-    return withConfig(args, parts, ({ config }) => {
-      return parts.selftest({ dir: config.spool.dir, ...options }, parts);
+    return withConfig(args, parts, async ({ config }) => {
+      if (config.spool.url !== null)
+        throw usageError("it is for a queue in a directory: --spool DIR");
+      return await parts.selftest({ dir: config.spool.dir, ...options }, parts);
     });
   },
 };

@@ -16,8 +16,7 @@ export interface DurabilityReport {
 
 /** What the selftest is worth, which it says itself. */
 const WORTH =
-  "A kill -9 leaves the kernel's memory intact, so it proves recovery, not syncs;\n" +
-  "          about a power cut only the lines syncs, note and warning speak.";
+  "a kill spares the kernel's memory: it proves recovery. Of power cuts only syncs and the lines below tell";
 
 /** The report for people: what counts comes last. */
 export function reportText(report: DurabilityReport, emphasise: (text: string) => string): string {
@@ -56,7 +55,7 @@ export function reportJson(report: DurabilityReport): string {
     verdict: verdictOf(report),
     dir: report.dir,
     duration_ms: report.durationMs,
-    volume: report.volume,
+    volume: volumeJson(report.volume),
     syncs_ms: report.syncs,
     findings: report.findings,
     kills: crashes.kills,
@@ -74,6 +73,17 @@ export function reportJson(report: DurabilityReport): string {
     broken: crashes.broken,
   };
   return `${JSON.stringify(json, null, 2)}\n`;
+}
+
+function volumeJson({ fileSystem, source, options, device, zfsSync }: Volume): object {
+  const { name, virtual, rotational, writeCache } = device ?? {};
+  return {
+    file_system: fileSystem,
+    source,
+    options,
+    zfs_sync: zfsSync ?? null,
+    device: device === undefined ? null : { name, virtual, rotational, write_cache: writeCache },
+  };
 }
 
 /** `failed`: a promise was broken. `warned`: none was, but the volume may break one that a kill cannot. */

@@ -30,6 +30,7 @@ test("selftest durability says what is wrong with its flags", async () => {
     expect(err).toContain(`expected a time from 1s to 24h such as 20s, found "${duration}"`);
   }
   expect(await asked("/mnt/volume")).toMatchObject({ code: 64, options: undefined });
+  expect(await asked("--spool", "memory:")).toMatchObject({ code: 64, options: undefined });
   expect((await asked("--set", "smtp.size_max=no")).code).toBe(78);
   expect((await run(["selftest"])).err).toContain("selftest what? One of durability");
 });

@@ -5,14 +5,15 @@ import { realWorld, type World } from "../../src/lib/world.ts";
 import { durability } from "../../src/selftest/durability.ts";
 import { ledgerClient } from "../../src/selftest/ledger-client.ts";
 import { QUICK } from "../e2e/help.ts";
-import { ROOT, startDaemon } from "../support/binary.ts";
+import { productCommand, ROOT, startDaemon } from "../support/binary.ts";
 import { startChild } from "../support/child.ts";
 import { seededRandom, testSeed } from "../support/seeded.ts";
 import { readOnly, smallDisk, whyNoDisk } from "../support/small-disk.ts";
 import { tempDir } from "../support/temp-dir.ts";
 import { until } from "../support/until.ts";
 
-const PRODUCT = [process.execPath, join(ROOT, "src/main.ts")];
+/** Not the executable: it must find itself this way, too. */
+const FROM_SOURCE = [process.execPath, join(ROOT, "src/main.ts")];
 const LIAR = [process.execPath, join(import.meta.dir, "liar.ts")];
 
 interface Given {
@@ -25,7 +26,13 @@ interface Given {
   readonly drainMs?: number;
 }
 
-async function run({ dir, command = PRODUCT, json = false, strict = false, ...more }: Given) {
+async function run({
+  dir,
+  command = productCommand(),
+  json = false,
+  strict = false,
+  ...more
+}: Given) {
   const seed = testSeed();
   const world: World = { ...realWorld, random: seededRandom(seed) };
   const { drainMs = 20_000, stop = new AbortController().signal, durationMs = 1000 } = more;
@@ -130,7 +137,7 @@ describe("selftest durability", () => {
   test("INT ends the program and what it started", async () => {
     await using dir = tempDir("selftest");
     const flags = ["--spool", dir.path, "--duration", "10m"];
-    await using child = startChild([...PRODUCT, "selftest", "durability", ...flags]);
+    await using child = startChild([...FROM_SOURCE, "selftest", "durability", ...flags]);
     await child.line(/^Testing /u);
     await until("a daemon", () =>
       readdirSync(dir.path, { recursive: true }).join().includes("lock"),
