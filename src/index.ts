@@ -46,10 +46,12 @@ export {
   openDiskStorage,
 } from "./storage/disk/open.ts";
 export {
+  type MapLike,
   type MemoryStorageOptions,
   type MemoryStorageParts,
   openMemoryStorage,
 } from "./storage/memory/memory-storage.ts";
+export { openPersistentMaps, type PersistentMaps } from "./storage/memory/persistent-maps.ts";
 export {
   openPostgresStorage,
   type PostgresStorageParts,

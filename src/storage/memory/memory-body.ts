@@ -1,6 +1,17 @@
+import { assert } from "../../lib/assert.ts";
 import { type BodySink, concatBytes, HEAD_BYTES_MAX, type SourceBody } from "../../mail/content.ts";
 import { QueueError } from "../../mail/queue-error.ts";
 import { reply } from "../../mail/reply.ts";
+
+/** What is in the bodies that ended in memory. */
+const kept = new WeakMap<SourceBody, readonly Uint8Array[]>();
+
+/** The chunks of a body that ended in memory, without waiting for them. */
+export function chunksOf(body: SourceBody): readonly Uint8Array[] {
+  const chunks = kept.get(body);
+  assert(chunks !== undefined, "streamed bodies come into memory first");
+  return chunks;
+}
 
 /** Keeps the chunks of a body in memory, at most `bytesMax` octets of them: beyond, `write` rejects with a 452. */
 export function openMemoryBody(bytesMax: number, known: WeakSet<SourceBody>): BodySink {
@@ -18,16 +29,17 @@ export function openMemoryBody(bytesMax: number, known: WeakSet<SourceBody>): Bo
       chunks.push(chunk.slice());
     },
     async end() {
-      const kept = chunks;
+      const all = chunks;
       const body: SourceBody = {
         kind: "source",
         size,
-        head: headOf(kept),
+        head: headOf(all),
         async *stream() {
-          yield* kept;
+          yield* all;
         },
       };
       known.add(body);
+      kept.set(body, all);
       return body;
     },
     async discard() {

@@ -42,7 +42,12 @@ export interface MemoryStorageOptions {
 }
 
 /** As much of a `Map` as is needed here: anything like it will do, as with the parent's dictionaries. */
-export type MapLike<V> = Pick<Map<string, V>, "get" | "set" | "delete" | "values">;
+export interface MapLike<V> {
+  get(key: string): V | undefined;
+  set(key: string, value: V): unknown;
+  delete(key: string): boolean;
+  values(): Iterable<V>;
+}
 
 export interface MemoryStorageParts {
   readonly world: World;
