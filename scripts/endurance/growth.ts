@@ -6,21 +6,23 @@ export interface Point {
   readonly value: number;
 }
 
-/** Memory may grow by no more than this in an hour after the warm-up: noise of the allocator, not a leak. */
-export const GROWTH_MB_PER_HOUR_MAX = 12;
+/** Memory may grow by no more than this in an hour after the warm-up: the slope of one without growth is within it. */
+export const GROWTH_MB_PER_HOUR_MAX = 15;
+/** Garbage is collected about once a minute; what is left then is what counts. */
+export const WINDOW_MINUTES = 3;
 /** With less than this after the warm-up nothing can be said about an hour. */
-export const JUDGED_MINUTES_MIN = 10;
+export const JUDGED_MINUTES_MIN = 30;
 
-/** The lowest value of each minute that is over: what the process holds on to, without what it takes for a moment. */
-export function minutely(points: readonly Point[]): readonly Point[] {
-  const lowest = new Map<number, Point>();
+/** The lowest value of each window that is over: what the process holds on to, without what it takes for a while. */
+export function lowest(points: readonly Point[]): readonly Point[] {
+  const windowOf = ({ seconds }: Point) => Math.floor(seconds / 60 / WINDOW_MINUTES);
+  const least = new Map<number, Point>();
   for (const point of points) {
-    const minute = Math.floor(point.seconds / 60);
-    const known = lowest.get(minute);
-    if (known === undefined || point.value < known.value) lowest.set(minute, point);
+    const known = least.get(windowOf(point));
+    if (known === undefined || point.value < known.value) least.set(windowOf(point), point);
   }
-  const last = Math.floor((points.at(-1)?.seconds ?? 0) / 60);
-  return [...lowest].filter(([minute]) => minute < last).map(([, point]) => point);
+  const last = windowOf(points.at(-1) ?? { seconds: 0, value: 0 });
+  return [...least].filter(([window]) => window < last).map(([, point]) => point);
 }
 
 /** The slope in an hour by Theil and Sen: the median over all pairs, which a few outliers do not move. */
@@ -48,12 +50,13 @@ export interface Verdict {
 
 /** Whether memory kept growing after the warm-up. */
 export function judgeGrowth(points: readonly Point[], warmUpSeconds: number): Verdict {
-  const judged = minutely(points).filter(({ seconds }) => seconds >= warmUpSeconds);
+  const judged = lowest(points).filter(({ seconds }) => seconds >= warmUpSeconds);
   const perHour = slopePerHour(judged);
-  const isLong = judged.length >= JUDGED_MINUTES_MIN;
+  const minutes = judged.length * WINDOW_MINUTES;
+  const isLong = minutes >= JUDGED_MINUTES_MIN;
   return {
     perHour,
-    minutes: judged.length,
+    minutes,
     isFlat: isLong ? perHour <= GROWTH_MB_PER_HOUR_MAX : undefined,
   };
 }

@@ -7,9 +7,10 @@ import {
   interceptOf,
   JUDGED_MINUTES_MIN,
   judgeGrowth,
-  minutely,
+  lowest,
   type Point,
   type Verdict,
+  WINDOW_MINUTES,
 } from "./growth.ts";
 import { type Band, type Plot, type Series, svgOf } from "./plot.ts";
 import type { Sample } from "./sampler.ts";
@@ -130,13 +131,13 @@ function beyond(
 
 /** The values that are judged, and the line through them. */
 function trendOf(run: Run, { perHour }: Verdict, seconds: number): readonly Series[] {
-  const lowest = minutely(pointsOf(run.samples, "residentMb"));
-  const judged = lowest.filter((point) => point.seconds >= run.warmUpSeconds);
+  const least = lowest(pointsOf(run.samples, "residentMb"));
+  const judged = least.filter((point) => point.seconds >= run.warmUpSeconds);
   if (judged.length < 2) return [];
   const start = interceptOf(judged, perHour);
   const at = (instant: number) => ({ seconds: instant, value: start + (perHour / 3600) * instant });
   return [
-    { name: "lowest of each minute", points: lowest, style: "dots" },
+    { name: `lowest of each ${WINDOW_MINUTES} minutes`, points: least, style: "dots" },
     {
       name: `trend ${signed(perHour)} MB/h`,
       points: [at(run.warmUpSeconds), at(seconds)],
@@ -181,7 +182,7 @@ function textOf(run: Run, verdict: Verdict, plots: readonly (readonly [string, P
 export function verdictText({ perHour, minutes, isFlat }: Verdict, { warmUpSeconds }: Run): string {
   const limit = `at most ${GROWTH_MB_PER_HOUR_MAX} MB an hour are noise`;
   const judged = `${minutes} minutes after ${Math.round(warmUpSeconds / 60)} of warm-up`;
-  const trend = `resident memory, lowest of each minute, ${judged}: ${signed(perHour)} MB an hour (${limit})`;
+  const trend = `resident memory, lowest of each ${WINDOW_MINUTES} minutes, ${judged}: ${signed(perHour)} MB an hour (${limit})`;
   if (isFlat === undefined) {
     return `too short to tell whether memory grows (${JUDGED_MINUTES_MIN} minutes after the warm-up are needed); ${trend}`;
   }
