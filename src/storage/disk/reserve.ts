@@ -23,7 +23,8 @@ export class Reserve {
   constructor(files: SpoolFiles, path: string) {
     this.#files = files;
     this.#path = path;
-    this.#kept = files.exists(path);
+    // A power cut may have left its name without its space.
+    this.#kept = files.exists(path) && files.status(path).size >= RESERVE_BYTES;
   }
 
   /** It was given up, and the disk has not recovered since. */
@@ -56,6 +57,7 @@ export class Reserve {
   }
 
   async #make(): Promise<void> {
+    await this.#files.unlink(this.#path);
     const fd = this.#files.create(this.#path);
     try {
       const chunk = new Uint8Array(CHUNK_BYTES);
