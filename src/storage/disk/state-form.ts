@@ -44,7 +44,8 @@ const VERSIONS_OFFSET = 18;
 
 /** SQLite takes a file that a later version wrote for one that must not be written: there never was such a version. */
 function requireVersions(path: string): void {
-  if (!fs.existsSync(path)) return;
+  // What a power cut left of a file that was being made, SQLite takes back with the journal beside it.
+  if (!fs.existsSync(path) || fs.existsSync(`${path}-journal`)) return;
   const fd = fs.openSync(path, "r");
   try {
     const versions = new Uint8Array(2);
