@@ -51,6 +51,7 @@ export function svgOf(plot: Plot): string {
     `<rect width="${WIDTH}" height="${HEIGHT}" fill="white"/>`,
     `<text x="${LEFT}" y="20" font-size="15" font-weight="bold">${escaped(plot.title)}</text>`,
     ...plot.bands.map((band, index) => bandOf(band, index, scale)),
+    ...plot.bands.map((band, index) => bandNameOf(band, index, scale)),
     ...scale.ticks.map((value) => rowOf(value, scale)),
     ...minutesOf(plot.seconds, scale),
     `<text x="${LEFT}" y="${TOP - 8}" fill="#555">${escaped(plot.unit)}</text>`,
@@ -88,14 +89,15 @@ function niceStep(rough: number): number {
   return ([1, 2, 5].find((each) => each * power >= rough) ?? 10) * power;
 }
 
-function bandOf({ name, from, to }: Band, index: number, { x }: Scale): string {
-  const left = x(from).toFixed(1);
+function bandOf({ from, to }: Band, index: number, { x }: Scale): string {
   const width = Math.max(1, x(to) - x(from)).toFixed(1);
   const colour = BAND_COLOURS[index === 0 ? 0 : 1];
-  return [
-    `<rect x="${left}" y="${TOP}" width="${width}" height="${HEIGHT - TOP - BOTTOM}" fill="${colour}"/>`,
-    `<text x="${(x(from) + 3).toFixed(1)}" y="${index === 0 ? HEIGHT - BOTTOM - 6 : TOP + 12}" font-size="10" fill="#777">${escaped(name)}</text>`,
-  ].join("");
+  return `<rect x="${x(from).toFixed(1)}" y="${TOP}" width="${width}" height="${HEIGHT - TOP - BOTTOM}" fill="${colour}"/>`;
+}
+
+function bandNameOf({ name, from }: Band, index: number, { x }: Scale): string {
+  const y = index === 0 ? HEIGHT - BOTTOM - 6 : TOP + 12;
+  return `<text x="${(x(from) + 3).toFixed(1)}" y="${y}" font-size="10" fill="#777">${escaped(name)}</text>`;
 }
 
 function rowOf(value: number, { y }: Scale): string {

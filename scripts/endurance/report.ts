@@ -130,20 +130,19 @@ function beyond(
 }
 
 /** The values that are judged, and the line through them. */
-function trendOf(run: Run, { perHour }: Verdict, seconds: number): readonly Series[] {
+function trendOf(run: Run, { perHour, isFlat }: Verdict, seconds: number): readonly Series[] {
   const least = lowest(pointsOf(run.samples, "residentMb"));
   const judged = least.filter((point) => point.seconds >= run.warmUpSeconds);
-  if (judged.length < 2) return [];
+  const dots: Series = {
+    name: `lowest of each ${WINDOW_MINUTES} minutes`,
+    points: least,
+    style: "dots",
+  };
+  if (isFlat === undefined) return [dots];
   const start = interceptOf(judged, perHour);
   const at = (instant: number) => ({ seconds: instant, value: start + (perHour / 3600) * instant });
-  return [
-    { name: `lowest of each ${WINDOW_MINUTES} minutes`, points: least, style: "dots" },
-    {
-      name: `trend ${signed(perHour)} MB/h`,
-      points: [at(run.warmUpSeconds), at(seconds)],
-      style: "dashes",
-    },
-  ];
+  const points = [at(run.warmUpSeconds), at(seconds)];
+  return [dots, { name: `trend ${signed(perHour)} MB/h`, points, style: "dashes" }];
 }
 
 function textOf(run: Run, verdict: Verdict, plots: readonly (readonly [string, Plot])[]): string {
