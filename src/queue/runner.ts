@@ -6,6 +6,7 @@ import { type Attempted, type AttemptParts, attempt } from "./attempt.ts";
 import { Custody } from "./custody.ts";
 import { Deadlines } from "./deadlines.ts";
 import { Feed } from "./feed.ts";
+import { listen } from "./news.ts";
 import { PAUSE_MS, Persistence } from "./persistence.ts";
 import { deferSuspended } from "./suspended.ts";
 
@@ -31,6 +32,7 @@ export class Runner {
   readonly #persistence: Persistence;
   readonly #feed: Feed;
   readonly #running = new Set<Promise<void>>();
+  readonly #stopListening = new AbortController();
   #settling = 0;
   #started = false;
   #draining = false;
@@ -96,6 +98,9 @@ export class Runner {
     if (this.#draining) return;
     this.#started = true;
     this.#feed.start();
+    const { storage, world } = this.#parts;
+    const parts = { storage, clock: world.clock, onNews: () => this.#feed.look() };
+    this.#track(listen(parts, this.#stopListening.signal));
   }
 
   /** Until when a message that is taken at this instant is leased. */
@@ -155,6 +160,7 @@ export class Runner {
    */
   async drain(abort: AbortSignal): Promise<void> {
     this.#draining = true;
+    this.#stopListening.abort();
     const onAbort = (): void => {
       this.#deadlines.stop();
       this.#persistence.stop();
@@ -280,6 +286,7 @@ export class Runner {
       if (count > 0) this.#feed.noteProgress();
     } catch (error) {
       this.#persistence.failed("lease", error);
+      this.#feed.noteLostLeases();
     }
   }
 
