@@ -49,11 +49,11 @@ export function fileLayer(text: string, name: string, settings: readonly Setting
 function treeLayer(tree: object, origin: Origin, settings: readonly Setting[]): Layer {
   const paths = new Set(settings.map(({ path }) => path));
   const visit = (node: object, parent: string): Layer => {
-    return joined(Object.entries(node).map(([key, raw]) => entry(key, raw, parent)));
-  };
-  const entry = (key: string, raw: unknown, parent: string): Layer => {
-    const path = parent === "" ? key : `${parent}.${key}`;
     const keys = keysUnder(parent, settings);
+    return joined(Object.entries(node).map(([key, raw]) => entry(key, raw, parent, keys)));
+  };
+  const entry = (key: string, raw: unknown, parent: string, keys: Set<string>): Layer => {
+    const path = parent === "" ? key : `${parent}.${key}`;
     if (paths.has(path)) return { found: [{ path, raw, origin }], issues: [] };
     if (!keys.has(key)) return oneIssue(unknownKey(path, key, keys, paths, origin));
     if (isTable(raw)) return visit(raw, path);

@@ -5,12 +5,16 @@ import { type About, splitList } from "./setting.ts";
 export const SECRET = "<secret>";
 const SHOWN_LENGTH_MAX = 200;
 
+/** An `@`, or something behind a scheme and a colon that is no port: perhaps the half of a login. */
+const MAY_BE_LOGIN = /@|:\/\/[^"]*:(?!\d)/u;
+
 /**
  * A wrong value for people: as JSON, of bounded length, without secrets. `whole` is what the setting was given, of which
  * `raw` may be one entry: in a broken list nobody knows where a login begins and ends.
  */
 export function showWrong(raw: unknown, whole: unknown, secret: About["secret"]): string {
-  const hidden = secret === true || (secret === "login" && JSON.stringify(whole)?.includes("@"));
+  const hidden =
+    secret === true || (secret === "login" && MAY_BE_LOGIN.test(JSON.stringify(whole)));
   const text = JSON.stringify(hidden ? SECRET : redact(raw, secret)) ?? "nothing";
   return text.length <= SHOWN_LENGTH_MAX ? text : `${text.slice(0, SHOWN_LENGTH_MAX)}...`;
 }

@@ -58,13 +58,16 @@ export function relayhostUrl(value: string): string {
  * `smtp://<secret>@host`.
  */
 export function redactLogin(entry: string): string {
-  const shown = entry.replace(/^([\w+]+:\/\/)?.*@/su, (_, scheme: string | undefined) => {
+  const shown = entry.replace(/^(.*?:\/\/)?.*@/su, (_, scheme: string | undefined) => {
     return `${scheme ?? ""}<secret>@`;
   });
   if (shown !== entry) return shown;
   // `smtp://user:word` lost its host; what stands where the port should is not to be shown.
-  return entry.replace(/^([\w+]+:\/\/)[^[\]]*:(?!\d{1,5}\/?$).*$/su, "$1<secret>");
+  return entry.replace(LOST_HOST, "$1<secret>");
 }
+
+/** A scheme and then neither an address in brackets nor a name, with at most a port behind it. */
+const LOST_HOST = /^(.*?:\/\/)(?!\[[\dA-Fa-f:.]*\](?::\d{0,6}\/?)?$)[^:]*:(?!\d{1,5}\/?$).*$/su;
 
 function readUserinfo(
   text: string | undefined,

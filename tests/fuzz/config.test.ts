@@ -18,10 +18,12 @@ const CANARY = "CaNaRy";
 const SETTINGS = settingsOf(configSchema(placesOf(root, {})));
 const PATHS = SETTINGS.map(({ path }) => path);
 const SECRETS = SETTINGS.filter(({ secret }) => secret !== undefined).map(({ path }) => path);
+/** Of these only the login in a URL is secret. */
+const LOGINS = SETTINGS.filter(({ secret }) => secret === "login").map(({ path }) => path);
 /** A problem is one line that a terminal shows on a screen. */
 const LINE_MAX = 4000;
 /** Reading a configuration takes milliseconds; this much on a busy machine means that something is quadratic. */
-const READ_MS_MAX = 5000;
+const READ_MS_MAX = 10_000;
 
 /** What holds for any input: a configuration whose values make sense, or problems that can be acted on. No secret. */
 function judge(given: LoadInput, mayShowCanary = false): void {
@@ -59,8 +61,8 @@ function isMoved(toml: string): boolean {
 }
 
 function placesOfCanary(node: unknown, path: string): string[] {
-  if (path === "relay.to" && /@|:\/\/[^"]*:/u.test(JSON.stringify(node))) return [];
-  if (path === "relay.password" || path === "admin.token") return [];
+  if (LOGINS.includes(path) && /@|:\/\/[^"]*:(?!\d)/u.test(JSON.stringify(node))) return [];
+  if (SECRETS.includes(path) && !LOGINS.includes(path)) return [];
   if (typeof node !== "object" || node === null)
     return String(node).includes(CANARY) ? [`${path} `] : [];
   return Object.entries(node).flatMap(([key, inner]) => {
@@ -309,12 +311,12 @@ describe("settings from every place at once", () => {
 
   function inputOf({ settings, secrets, relayhost }: Given): LoadInput {
     const hidden = secrets.map(({ path: where, place: by, wrap }) => {
-      // A bare word in relay.to is no login.
-      const wrapped = WRAPS[where === "relay.to" ? Math.max(1, wrap) : wrap] ?? CANARY;
+      // A bare word in place of a URL is no login.
+      const wrapped = WRAPS[LOGINS.includes(where) ? Math.max(1, wrap) : wrap] ?? CANARY;
       return {
         path: where,
         place: by,
-        value: wrapped === `${CANARY}\u0007` && where === "relay.to" ? "mx" : wrapped,
+        value: wrapped === `${CANARY}\u0007` && LOGINS.includes(where) ? "mx" : wrapped,
       };
     });
     const all = [...settings, ...hidden];
