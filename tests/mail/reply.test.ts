@@ -25,7 +25,7 @@ describe("parseReply", () => {
         fc.integer({ min: 200, max: 599 }),
         fc.string({ unit: "binary" }),
         (code, text) => {
-          const parsed = parseReply(code, text.repeat(20));
+          const parsed = parseReply(code, text.repeat(200));
           expect(parsed.enhanced).toMatch(/^[2-5]\.\d{1,3}\.\d{1,3}$/u);
           expect(Number(parsed.enhanced[0])).toBe(Math.floor(code / 100));
           expect(parsed.text.length).toBeLessThanOrEqual(REPLY_TEXT_MAX);

@@ -149,21 +149,24 @@ describe.each([
     }
   });
 
-  test("a session with a part of a reply left over is not used again", async () => {
-    const { port, transcripts } = await peer({
-      ...mode,
-      onData: (_message, { socket }) => {
-        socket.write("250 2.0.0 Ok\r\n250 2.0.0 ");
-        return "";
-      },
-    });
-    const opened = relay(port);
-    for (let count = 0; count < 2; count += 1) {
-      const [outcome] = await opened.deliver(delivery(envelope(["a@x.example"])), NEVER);
-      expect(outcome).toMatchObject({ kind: "delivered", remote: { connectionUse: 1 } });
-    }
-    expect(transcripts).toHaveLength(2);
-  });
+  test.each(["250 2.0.0 ", "250-2.0.0 again\r\n", "250 2.0.0 again\r\n", "421 4.3.2 bye\r\n"])(
+    "a session is not used again on which %j came unasked",
+    async (surplus) => {
+      const { port, transcripts } = await peer({
+        ...mode,
+        onData: (_message, { socket }) => {
+          socket.write(`250 2.0.0 Ok\r\n${surplus}`);
+          return "";
+        },
+      });
+      const opened = relay(port);
+      for (let count = 0; count < 2; count += 1) {
+        const [outcome] = await opened.deliver(delivery(envelope(["a@x.example"])), NEVER);
+        expect(outcome).toMatchObject({ kind: "delivered", remote: { connectionUse: 1 } });
+      }
+      expect(transcripts).toHaveLength(2);
+    },
+  );
 
   const STEPS: readonly [string, Partial<Script>, string][] = [
     ["greeting", { greeting: STALL }, "greeting"],
