@@ -1,4 +1,4 @@
-import { mkdirSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, rmSync } from "node:fs";
 import { type Child, startChild } from "./child.ts";
 import { freePort } from "./free-port.ts";
 import { PEERS } from "./peers.ts";
@@ -82,7 +82,7 @@ export async function startPostgres(
       await server.line(/database system is ready to accept/u, 30_000);
     },
     async crash() {
-      // Its own word for it: every process ends at once, and the next start recovers from the log.
+      // Its own word for a crash: every process ends at once, and the next start recovers from the log.
       server?.kill("SIGQUIT");
       await server?.exited;
     },
@@ -114,8 +114,9 @@ async function run(command: readonly string[]): Promise<void> {
   if ((await child.exited) !== 0) throw new Error(`${command.join(" ")}: ${child.output()}`);
 }
 
-/** A process and its children. */
+/** A process and its children; nobody once it has ended. */
 function family(pid: number): readonly number[] {
-  const children = readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8");
-  return [pid, ...children.split(" ").filter(Boolean).map(Number)];
+  const path = `/proc/${pid}/task/${pid}/children`;
+  if (!existsSync(path)) return [];
+  return [pid, ...readFileSync(path, "utf8").split(" ").filter(Boolean).map(Number)];
 }
