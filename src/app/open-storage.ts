@@ -4,6 +4,8 @@ import type { Emit } from "../observe/events.ts";
 import { openDiskStorage } from "../storage/disk/open.ts";
 import { openMemoryStorage } from "../storage/memory/memory-storage.ts";
 import { openPostgresStorage } from "../storage/postgres/open.ts";
+import { openRedisStorage } from "../storage/redis/open.ts";
+import { shownRedisUrl } from "../storage/redis/redis-url.ts";
 import type { QueueStorage } from "../storage/storage.ts";
 
 export interface StorageParts {
@@ -19,6 +21,10 @@ export async function openStorage(config: Config, parts: StorageParts): Promise<
     case "memory":
       parts.emit({ kind: "lifecycle", what: "warning", text: MEMORY_WARNING });
       return openMemoryStorage({ bodyBytesMax: config.smtp.sizeMax }, parts);
+    case "redis": {
+      const options = { address: url.address, freshBytesMax: config.spool.memory };
+      return await openRedisStorage(options, parts);
+    }
     case "postgres":
       return await openPostgresStorage(url, parts);
   }
@@ -42,6 +48,8 @@ export function storeName({ spool }: Config): string {
   switch (spool.url.kind) {
     case "memory":
       return "memory:";
+    case "redis":
+      return shownRedisUrl(spool.url.address);
     case "postgres":
       return withoutLogin(spool.url.url);
   }

@@ -108,7 +108,7 @@ function spool(places: Places) {
     }),
     url: setting(kind.storeUrl, {
       default: "",
-      doc: "Where the queue is kept instead: memory: (gone with the process; for trials), or postgres://user:password@host/database (several nodes may share it).",
+      doc: "Where the queue is kept instead: memory: (gone with the process; for trials), redis://user:password@host/database or postgres://user:password@host/database (several nodes may share it).",
       secret: "login",
     }),
     free_min: setting(kind.size(0), {

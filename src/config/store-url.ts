@@ -1,16 +1,23 @@
+import { type RedisAddress, readRedisUrl } from "../storage/redis/redis-url.ts";
+
 /** Where the queue is kept when it is not in the directory `spool.dir`. */
 export type StoreUrl =
   | { readonly kind: "memory" }
+  | { readonly kind: "redis"; readonly address: RedisAddress }
   | { readonly kind: "postgres"; readonly url: string };
 
 /** What is said when it is none of these. */
-export const STORE_URL = "memory:, postgres://user:password@host/database, or empty for spool.dir";
+export const STORE_URL =
+  "memory:, redis://user:password@host/database (rediss:, redis+sentinel:, redis+cluster:), postgres://user:password@host/database, or empty for spool.dir";
 
 /** Reads `spool.url`; `null` for empty, and `undefined` for what it does not know. */
 export function readStoreUrl(raw: unknown): StoreUrl | null | undefined {
   if (raw === "") return null;
   if (raw === "memory:") return { kind: "memory" };
-  if (typeof raw !== "string" || !URL.canParse(raw)) return undefined;
+  if (typeof raw !== "string") return undefined;
+  const address = readRedisUrl(raw);
+  if (address !== undefined) return { kind: "redis", address };
+  if (!URL.canParse(raw)) return undefined;
   return /^postgres(?:ql)?:\/\//u.test(raw) ? { kind: "postgres", url: raw } : undefined;
 }
 

@@ -46,7 +46,17 @@ const WRONG: readonly [path: string, expected: RegExp, values: readonly unknown[
   [
     "spool.url",
     /memory:/u,
-    ["memory", "memory:x", "/var/spool", "ftp://h", "postgres:db", 3, ["memory:"]],
+    [
+      "memory",
+      "memory:x",
+      "/var/spool",
+      "ftp://h",
+      "redis://h/x",
+      "redis:h",
+      "postgres:db",
+      3,
+      ["memory:"],
+    ],
   ],
   ["spool.free_min_percent", /percentage/u, ["101%", "-1%", "x", "", "1/10", 101]],
   [
@@ -133,6 +143,9 @@ describe("what is right is read", () => {
     expect(spool("memory:", "spool.dir = '/a'")).toMatchObject({ url: { kind: "memory" } });
     expect(spool("/b", "spool.url = 'memory:'")).toMatchObject({ dir: "/b", url: null });
     expect(loaded({ toml: "spool.url = 'memory:'" }).config.spool.url).toEqual({ kind: "memory" });
+    expect(spool("redis://:hush@h:1/2", "")).toMatchObject({
+      url: { kind: "redis", address: { database: 2, password: "hush" } },
+    });
     const url = "postgresql://me:word@db.example/queue?schema=a";
     expect(spool(url, "")).toMatchObject({ url: { kind: "postgres", url } });
   });

@@ -1,0 +1,190 @@
+import { readFileSync } from "node:fs";
+import { Cluster, Redis } from "ioredis";
+import { QueueError } from "../../mail/queue-error.ts";
+import { messageOf, openError } from "./errors.ts";
+import { SCRIPTS, type ScriptName } from "./lua.ts";
+import { type RedisAddress, shownRedisUrl } from "./redis-url.ts";
+
+/** What a command takes. */
+export type Argument = string | number | Uint8Array;
+
+/** How long a server may owe an answer, unless told. */
+export const SILENCE_MS = 5000;
+const CONNECT_MS = 5000;
+const RETRY_FIRST_MS = 50;
+const RETRY_MAX_MS = 1000;
+
+/** One connection to Redis, or to a cluster of it: the only file that knows the client library. */
+export interface Connection {
+  /**
+   * Runs a script on a queue. What is asked for in the same turn of the event loop, or while an answer is under way, goes
+   * to the server together and is synced by it together. Rejects with the server's error, or when the connection is
+   * lost: then nobody knows whether it was done, and it is not done again.
+   */
+  run(script: ScriptName, base: string, args: readonly Argument[]): Promise<unknown>;
+  /** The same, with bytes in the answer. */
+  runForBytes(script: ScriptName, base: string, args: readonly Argument[]): Promise<unknown>;
+  /** Any command; one key at most, the first argument. */
+  command(name: string, args: readonly Argument[]): Promise<unknown>;
+  commandForBytes(name: string, args: readonly Argument[]): Promise<unknown>;
+  /** The same command at every primary; one answer or error for each. */
+  everywhere(name: string, args: readonly Argument[]): Promise<readonly (unknown | Error)[]>;
+  /** Why commands cannot be sent at this moment; `undefined` while they can. */
+  readonly down: string | undefined;
+  /** Called each time the connection is there again. */
+  onBack(listener: () => void): void;
+  /** Another connection like it, for reads that block for `blockMs`. */
+  another(blockMs: number): Promise<Connection>;
+  /** Ends it. What still runs is rejected. */
+  close(): void;
+}
+
+type Client = Redis | Cluster;
+
+/**
+ * Connects, or rejects with what is wrong: `StoreConfigError` when trying again would not help. A server that owes an answer
+ * and says nothing for `silenceMs` counts as gone.
+ */
+export async function connect(address: RedisAddress, silenceMs: number): Promise<Connection> {
+  const where = shownRedisUrl(address);
+  const state: State = { isStarting: true, reason: "" };
+  const client = clientOf(address, state, silenceMs);
+  client.on("error", (error: Error) => {
+    state.reason = messageOf(error);
+    state.error = error;
+  });
+  try {
+    await client.connect();
+    // A database that does not exist is only told of in passing.
+    if (state.error !== undefined) throw state.error;
+  } catch (error) {
+    client.disconnect();
+    throw openError(where, state.error ?? error);
+  }
+  state.isStarting = false;
+  return connectionOver(client, state, (blockMs) => connect(address, silenceMs + blockMs));
+}
+
+interface State {
+  isStarting: boolean;
+  reason: string;
+  error?: Error;
+}
+
+function connectionOver(client: Client, state: State, another: Connection["another"]): Connection {
+  const methods = client as unknown as Record<string, (...args: unknown[]) => Promise<unknown>>;
+  const asked = (name: string, args: readonly Argument[]): Promise<unknown> => {
+    const down = downOf(client, state);
+    if (down !== undefined) return Promise.reject(new QueueError(down, { cause: new Error(down) }));
+    return methods[name]?.call(client, ...args.map(bufferOf)) ?? Promise.reject(new Error(name));
+  };
+  return {
+    run: (script, base, args) => asked(methodOf(script), [base, ...args]),
+    runForBytes: (script, base, args) => asked(`${methodOf(script)}Buffer`, [base, ...args]),
+    command: (name, args) => asked(name, args),
+    commandForBytes: (name, args) => asked(`${name}Buffer`, args),
+    async everywhere(name, args) {
+      const nodes = client instanceof Cluster ? client.nodes("master") : [client];
+      const all = nodes.map((node) =>
+        node.call(
+          name,
+          args.map((each) => bufferOf(each) as string),
+        ),
+      );
+      const settled = await Promise.allSettled(all);
+      return settled.map((each) =>
+        each.status === "fulfilled" ? each.value : asError(each.reason),
+      );
+    },
+    get down() {
+      return downOf(client, state);
+    },
+    onBack: (listener) => void client.on("ready", listener),
+    another,
+    close: () => client.disconnect(),
+  };
+}
+
+function downOf(client: Client, { reason }: State): string | undefined {
+  if (client.status === "ready") return undefined;
+  return `the Redis server cannot be reached${reason === "" ? "" : `: ${reason}`}`;
+}
+
+function asError(reason: unknown): Error {
+  return reason instanceof Error ? reason : new Error(String(reason));
+}
+
+function methodOf(script: ScriptName): string {
+  return `queue_${script}`;
+}
+
+/** The library takes other byte arrays for objects. */
+function bufferOf(argument: Argument): Argument {
+  if (!(argument instanceof Uint8Array)) return argument;
+  return Buffer.from(argument.buffer, argument.byteOffset, argument.byteLength);
+}
+
+function clientOf(address: RedisAddress, state: State, silenceMs: number): Client {
+  const { kind, hosts, service, tls, database } = address;
+  const retryStrategy = retryOf(state);
+  const options = optionsOf(address, silenceMs);
+  switch (kind) {
+    case "cluster":
+      return new Cluster([...hosts], {
+        ...COMMON,
+        lazyConnect: true,
+        redisOptions: options,
+        clusterRetryStrategy: retryStrategy,
+        // It would send again what may have been done.
+        retryDelayOnFailover: 0,
+      });
+    case "sentinel":
+      return new Redis({
+        ...options,
+        ...COMMON,
+        db: database,
+        retryStrategy,
+        sentinels: [...hosts],
+        name: service,
+        sentinelRetryStrategy: retryStrategy,
+        enableTLSForSentinelMode: tls,
+        ...(options.tls && { sentinelTLS: options.tls }),
+      });
+    case "single":
+      return new Redis({ ...options, ...COMMON, db: database, retryStrategy, ...hosts[0] });
+  }
+}
+
+/** While it starts, whoever starts it is told at once what is wrong. */
+function retryOf(state: State): (times: number) => number | null {
+  return (times) =>
+    state.isStarting ? null : Math.min(RETRY_FIRST_MS * 2 ** Math.min(times, 10), RETRY_MAX_MS);
+}
+
+/** A command is done once or fails: neither kept for later nor sent again. */
+const COMMON = {
+  enableOfflineQueue: false,
+  enableAutoPipelining: true,
+  // A read that blocks would hold up what comes behind it.
+  autoPipeliningIgnoredCommands: ["xread"],
+  scripts: Object.fromEntries(
+    Object.entries(SCRIPTS).map(([name, lua]) => [`queue_${name}`, { lua, numberOfKeys: 1 }]),
+  ),
+};
+
+function optionsOf({ username, password, tls, caFile }: RedisAddress, silenceMs: number) {
+  return {
+    lazyConnect: true,
+    protocol: 2 as const,
+    ...(username !== null && { username }),
+    ...(password !== null && { password }),
+    ...(tls && { tls: caFile === null ? {} : { ca: readFileSync(caFile, "utf8") } }),
+    connectTimeout: Math.min(CONNECT_MS, silenceMs),
+    socketTimeout: silenceMs,
+    autoResendUnfulfilledCommands: false,
+    // With any other number what was under way when the connection broke would never be answered.
+    maxRetriesPerRequest: 0,
+    // The primary became a replica: the next one is asked for.
+    reconnectOnError: (error: Error): boolean => error.message.startsWith("READONLY"),
+  };
+}

@@ -1,0 +1,67 @@
+import { QueueError } from "../../mail/queue-error.ts";
+import { reply } from "../../mail/reply.ts";
+import { StoreConfigError } from "../store-config-error.ts";
+
+const FULL = reply(452, "4.3.1", "Insufficient system storage");
+const SICK = reply(451, "4.3.0", "Queue store unavailable");
+
+/** A step that came too late, when its caller had given up: nothing was done. */
+export class LateError extends QueueError {
+  override readonly name = "LateError";
+}
+
+/** Errors of the server that last until somebody does something about it, by how they begin; for operators. */
+const TROUBLES: readonly (readonly [start: string, text: string])[] = [
+  ["OOM", "the Redis server is out of memory (maxmemory)"],
+  ["MISCONF", "the Redis server cannot write its files"],
+  ["READONLY", "the Redis server is a read-only replica"],
+  ["NOREPLICAS", "the Redis server has fewer replicas than min-replicas-to-write"],
+  ["MASTERDOWN", "the Redis server has lost its primary"],
+  ["CLUSTERDOWN", "the Redis cluster is down"],
+  ["LOADING", "the Redis server is still loading"],
+  ["NOPERM", "the Redis user may not do what a queue needs"],
+];
+
+/** Why no mail can be stored for a while, after this error; `undefined` when it says nothing about the next message. */
+export function troubleOf(error: unknown): string | undefined {
+  const message = messageOf(error);
+  return TROUBLES.find(([start]) => message.startsWith(start))?.[1];
+}
+
+/** What the client library says when a command was under way as the connection broke. */
+const LOST =
+  /^(?:Reached the max retries|Connection is closed|Stream isn't writeable|Command aborted)/u;
+
+/** What clients hear of it: always temporary (P7). The message is for the log, and holds nothing of what was sent. */
+export function storeError(what: string, error: unknown): QueueError {
+  if (error instanceof QueueError) return error;
+  const message = LOST.test(messageOf(error)) ? "the connection was lost" : messageOf(error);
+  const isFull = /^(?:OOM|MISCONF)/u.test(message);
+  // The client's errors carry the command with all of its arguments.
+  const cause = new Error(troubleOf(error) ?? message);
+  return new QueueError(`${what}: ${cause.message}`, { reply: isFull ? FULL : SICK, cause });
+}
+
+const SETUP_CODE = /^(?:ERR_TLS|ERR_SSL|ERR_OSSL|CERT_|DEPTH_|SELF_|UNABLE_|HOSTNAME_)/u;
+
+/** Why the store cannot be opened, for whoever starts the process; `where` is the server without a password. */
+export function openError(where: string, error: unknown): Error {
+  if (error instanceof StoreConfigError) return error;
+  const code = error instanceof Error && "code" in error ? String(error.code) : "";
+  const text = `cannot use ${where}: ${messageOf(error)}`;
+  // What the server itself says at this point is about a password, a right or a database.
+  const isSetup = code === "" || SETUP_CODE.test(code);
+  if (isSetup && !isPassing(error)) return new StoreConfigError(text);
+  return new QueueError(text, { cause: Object.assign(new Error(code), { code }) });
+}
+
+/** The server is there and will be of use after a while. */
+function isPassing(error: unknown): boolean {
+  return /^(?:LOADING|MASTERDOWN|CLUSTERDOWN|Connection is closed|All sentinels|None of)/u.test(
+    messageOf(error),
+  );
+}
+
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

@@ -1,0 +1,74 @@
+import type { Clock } from "../../lib/world.ts";
+import type { Connection } from "./connection.ts";
+import { storeError, troubleOf } from "./errors.ts";
+
+/** How often a server in trouble is asked whether it is well again. */
+const ASK_MS = 1000;
+const PROBE_TTL_MS = 60_000;
+
+/** Whether mail can be stored (P7), and why not. */
+export interface Health {
+  /** As `QueueStorage.refusal`. */
+  refusal(): string | undefined;
+  /** As `QueueStorage.probe`. */
+  probe(): Promise<void>;
+  /** A step failed; what it failed with, for the caller to throw. */
+  failed(what: string, error: unknown): Error;
+  stop(): void;
+}
+
+export interface HealthParts {
+  readonly connection: Connection;
+  readonly base: string;
+  readonly clock: Clock;
+  readonly confirm: () => Promise<void>;
+}
+
+/** One error such as "out of memory" stands for all that would follow, until a small write works again. */
+export function openHealth({ connection, base, clock, confirm }: HealthParts): Health {
+  let trouble: string | undefined;
+  let cancel: (() => void) | undefined;
+
+  async function write(): Promise<void> {
+    await connection.command("set", [`${base}:probe`, "1", "PX", PROBE_TTL_MS]);
+    await confirm();
+  }
+
+  function askLater(): void {
+    cancel = clock.after(ASK_MS, () => void ask());
+  }
+
+  async function ask(): Promise<void> {
+    try {
+      await write();
+      trouble = undefined;
+    } catch (error) {
+      trouble = troubleOf(error) ?? trouble;
+      if (cancel !== undefined) askLater();
+    }
+  }
+
+  return {
+    refusal: () => connection.down ?? trouble,
+    async probe() {
+      try {
+        await write();
+        trouble = undefined;
+      } catch (error) {
+        throw this.failed("the store cannot be written", error);
+      }
+    },
+    failed(what, error) {
+      const found = troubleOf(error);
+      if (found !== undefined && trouble === undefined) {
+        trouble = found;
+        askLater();
+      }
+      return storeError(what, error);
+    },
+    stop() {
+      cancel?.();
+      cancel = undefined;
+    },
+  };
+}

@@ -1,0 +1,449 @@
+/** A body that no message has, such as a crashed upload, is kept for so long behind its last part. */
+export const BODY_TTL_MS: number = 60 * 60_000;
+
+/**
+ * The scripts over a queue in Redis. Each is one atomic step; each has one key, the queue's base `{prefix}`, whose
+ * hash tag puts all keys of the queue into one slot of a cluster:
+ *
+ *     {p}            hash: epoch, version, bytes, corrupt
+ *     {p}:m:ID       hash: the row of one message; see `load`
+ *     {p}:c:ID       its record: envelope, and the body when it is small and nobody shares it
+ *     {p}:b:BODY     hash: a body in parts 0, 1, ... and `refs`, how many messages have it; expires while nobody does
+ *     {p}:state:S    sorted set: ids by state, in the order of ids
+ *     {p}:of:DOMAIN  sorted set: ids by domain, in the order of ids
+ *     {p}:s:DOMAIN   sorted set: what waits, in the order of (epoch, due): the schedule of one domain
+ *     {p}:domains    sorted set: domains with mail that waits, in the order of the first entry of each schedule
+ *     {p}:leases     sorted set: leased ids by the end of the lease
+ *     {p}:news       stream: what was written or made due, for other nodes
+ *     {p}:x:...      what was moved aside, and {p}:corrupt, an index of it
+ *
+ * All scores but those of leases are 0, so that the order is that of the members (ZRANGEBYLEX). An entry of a schedule is
+ * epoch, due and id in digits of fixed width: a flush starts an epoch, and whoever waits in an older one is due.
+ */
+const PRELUDE = `
+local base = KEYS[1]
+local call = redis.call
+local BIAS = 1e13
+local NEWS_MAX = 4096
+local BODY_MS = ${BODY_TTL_MS}
+
+local function key(kind, name) return base .. ':' .. kind .. ':' .. name end
+local function epochNow() return tonumber(call('HGET', base, 'epoch') or 1) end
+local function slot(epoch, due) return string.format('%012.0f%015.0f', epoch, due + BIAS) end
+
+local function isLate(deadline)
+  if deadline == '0' then return false end
+  local time = call('TIME')
+  return tonumber(time[1]) * 1000 + tonumber(time[2]) / 1000 > tonumber(deadline)
+end
+
+local function load(id)
+  local r = call('HMGET', key('m', id), 'v', 'e', 't', 'd', 'a', 'z', 'k', 'h', 'u', 'b')
+  if not r[1] then return nil end
+  return { id = id, v = r[1], e = tonumber(r[2]) or 0, t = tonumber(r[3]) or 0, d = r[4] or '',
+    a = tonumber(r[5]) or 0, z = tonumber(r[6]) or 0, held = r[7] == '1',
+    h = r[8] or nil, u = tonumber(r[9] or nil), b = r[10] or nil }
+end
+
+local function stateOf(m)
+  if m.held then return 'hold' end
+  if m.h then return 'active' end
+  if m.a == 0 then return 'incoming' end
+  return 'deferred'
+end
+
+local function schedule(m, command)
+  local name = key('s', m.d)
+  local before = call('ZRANGE', name, 0, 0)[1]
+  if command == 'ZADD' then call('ZADD', name, 0, slot(m.e, m.t) .. m.id)
+  else call('ZREM', name, slot(m.e, m.t) .. m.id) end
+  local after = call('ZRANGE', name, 0, 0)[1]
+  before = before and string.sub(before, 1, 27)
+  after = after and string.sub(after, 1, 27)
+  if before == after then return end
+  if before then call('ZREM', base .. ':domains', before .. m.d) end
+  if after then call('ZADD', base .. ':domains', 0, after .. m.d) end
+end
+
+local function lift(m)
+  call('ZREM', key('state', stateOf(m)), m.id)
+  call('ZREM', key('of', m.d), m.id)
+  if m.h then call('ZREM', base .. ':leases', m.id) end
+  if not m.held and not m.h then schedule(m, 'ZREM') end
+end
+
+local function place(m)
+  call('ZADD', key('state', stateOf(m)), 0, m.id)
+  call('ZADD', key('of', m.d), 0, m.id)
+  if m.h then call('ZADD', base .. ':leases', m.u, m.id) end
+  if not m.held and not m.h then schedule(m, 'ZADD') end
+end
+
+local function save(m)
+  local name = key('m', m.id)
+  call('HSET', name, 'e', m.e, 't', m.t, 'd', m.d, 'a', m.a, 'k', m.held and '1' or '0')
+  if m.h then call('HSET', name, 'h', m.h, 'u', m.u) else call('HDEL', name, 'h', 'u') end
+end
+
+local function letGo(body)
+  if call('HINCRBY', key('b', body), 'refs', -1) <= 0 then call('UNLINK', key('b', body)) end
+end
+
+local function forget(m)
+  lift(m)
+  call('UNLINK', key('m', m.id), key('c', m.id))
+  call('HINCRBY', base, 'bytes', -m.z)
+  if m.b then letGo(m.b) end
+end
+
+local function tell(origin, id, due)
+  call('XADD', base .. ':news', 'MAXLEN', '~', NEWS_MAX, '*', 'o', origin, 'i', id, 't', due)
+end
+
+-- id, due, domain, size, receivedAt, sender, recipients, progress, record, body: ten arguments from at.
+local ADD_ARGUMENTS = 10
+local function add(at, epoch, holder, untilAt, origin)
+  local id = ARGV[at]
+  local name = key('m', id)
+  if call('EXISTS', name) == 1 then return '' end
+  local m = { id = id, e = epoch, t = tonumber(ARGV[at + 1]), d = ARGV[at + 2], a = 0, held = false }
+  if holder ~= '' then m.h = holder; m.u = tonumber(untilAt) end
+  local version = call('HINCRBY', base, 'version', 1)
+  call('HSET', name, 'v', version, 'e', epoch, 't', ARGV[at + 1], 'd', m.d, 'a', 0, 'z', ARGV[at + 3],
+    'c', ARGV[at + 4], 's', ARGV[at + 5], 'n', ARGV[at + 6], 'k', '0')
+  if ARGV[at + 7] ~= '' then call('HSET', name, 'p', ARGV[at + 7]) end
+  if m.h then call('HSET', name, 'h', m.h, 'u', untilAt) end
+  call('SET', key('c', id), ARGV[at + 8])
+  local body = ARGV[at + 9]
+  if body ~= '' then
+    call('HSET', name, 'b', body)
+    call('HINCRBY', key('b', body), 'refs', 1)
+    call('PERSIST', key('b', body))
+  end
+  call('HINCRBY', base, 'bytes', ARGV[at + 3])
+  place(m)
+  if not m.h then tell(origin, id, ARGV[at + 1]) end
+  return tostring(version)
+end
+
+-- Bodies that messages of this step refer to: name, count of parts, and the bytes of the only part or nothing when the
+-- parts were uploaded. False: an upload has expired.
+local function bodies(at, count)
+  for index = 0, count - 1 do
+    local name = key('b', ARGV[at + 3 * index])
+    if ARGV[at + 3 * index + 2] ~= '' then
+      call('HSET', name, '0', ARGV[at + 3 * index + 2])
+      call('PEXPIRE', name, BODY_MS)
+    elseif call('HLEN', name) - call('HEXISTS', name, 'refs') ~= tonumber(ARGV[at + 3 * index + 1]) then
+      return false
+    end
+  end
+  return true
+end
+
+-- A lease that is over gives its message back; at most a few at a time. Returns id and due of each.
+local function expire(now)
+  local given = {}
+  for _, id in ipairs(call('ZRANGEBYSCORE', base .. ':leases', '-inf', now, 'LIMIT', 0, 200)) do
+    local m = load(id)
+    if m and m.h then
+      lift(m)
+      m.h = nil; m.u = nil
+      if not m.held then m.e = epochNow() end
+      place(m)
+      save(m)
+      given[#given + 1] = id
+      given[#given + 1] = tostring(m.t)
+    else call('ZREM', base .. ':leases', id) end
+  end
+  return given
+end
+
+local function isHeldBy(m, holder, now) return m.h == holder and m.u > now end
+`;
+
+/** What works also when the server is out of memory: it ends mail, or changes little. */
+const SMALL = "#!lua flags=allow-oom";
+/** What needs room is refused as a whole before it has changed anything. */
+const LARGE = "#!lua";
+const READ = "#!lua flags=no-writes,allow-oom";
+
+function script(shebang: string, body: string): string {
+  return `${shebang}\n${PRELUDE}\n${body}`;
+}
+
+/** By name; what the arguments of each are is said in `commands.ts`. */
+export const SCRIPTS = {
+  write: script(
+    LARGE,
+    `
+local origin = ARGV[1]
+local epoch = epochNow()
+local answer = {}
+local at = 2
+while at <= #ARGV do
+  local deadline, holder, untilAt, messages, count = ARGV[at], ARGV[at + 1], ARGV[at + 2], tonumber(ARGV[at + 3]), tonumber(ARGV[at + 4])
+  local first = at + 5 + 3 * count
+  local unit = { 'ok' }
+  if isLate(deadline) then unit[1] = 'late'
+  elseif not bodies(at + 5, count) then unit[1] = 'expired'
+  else
+    for index = 0, messages - 1 do
+      unit[#unit + 1] = add(first + ADD_ARGUMENTS * index, epoch, holder, untilAt, origin)
+    end
+  end
+  answer[#answer + 1] = unit
+  at = first + ADD_ARGUMENTS * messages
+end
+return answer`,
+  ),
+
+  settle: script(
+    SMALL,
+    `
+local deadline, origin, now, id, holder, version = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5], ARGV[6]
+local ends, attempts, domain, progress, due, count = ARGV[7], ARGV[8], ARGV[9], ARGV[10], ARGV[11], tonumber(ARGV[12])
+if isLate(deadline) then return { 'late' } end
+local m = load(id)
+if not m then return { 'gone' } end
+if holder ~= '' and not isHeldBy(m, holder, now) then return { 'lost' } end
+if m.v ~= version then return { 'stale' } end
+if not bodies(13, count) then return { 'expired' } end
+for at = 13 + 3 * count, #ARGV, ADD_ARGUMENTS do add(at, epochNow(), '', '', origin) end
+if ends == '1' then forget(m); return { 'ok', '' } end
+lift(m)
+local endsLease = holder ~= ''
+if not m.held and (due ~= '' or endsLease) then m.e = epochNow() end
+if endsLease then m.h = nil; m.u = nil end
+if due ~= '' then m.t = tonumber(due) end
+m.a = tonumber(attempts)
+m.d = domain
+place(m)
+save(m)
+local fresh = tostring(call('HINCRBY', base, 'version', 1))
+call('HSET', key('m', id), 'v', fresh)
+if progress == '' then call('HDEL', key('m', id), 'p') else call('HSET', key('m', id), 'p', progress) end
+if not m.held and not m.h then tell(origin, id, tostring(m.t)) end
+return { 'ok', fresh }`,
+  ),
+
+  remove: script(
+    SMALL,
+    `
+for at = 1, #ARGV do
+  local m = load(ARGV[at])
+  if m then forget(m) end
+end
+return 1`,
+  ),
+
+  discard: script(
+    SMALL,
+    `
+local name = key('b', ARGV[1])
+if call('HEXISTS', name, 'refs') == 1 then return 0 end
+return call('UNLINK', name)`,
+  ),
+
+  withdraw: script(
+    SMALL,
+    `
+local count = 0
+for at = 2, #ARGV do
+  local m = load(ARGV[at])
+  if m and m.a == 0 and not m.held and (not m.h or m.h == ARGV[1]) then forget(m); count = count + 1 end
+end
+return count`,
+  ),
+
+  peek: script(
+    SMALL,
+    `
+local now, early, timely, domainsMax, rowsMax, timelyOnly = tonumber(ARGV[1]), ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5]), ARGV[6]
+expire(now)
+local epoch = epochNow()
+local start = string.format('%012.0f', epoch)
+local stop = '(' .. slot(epoch, now + 1)
+local function walk(from, to)
+  if from == 'end' then return {}, 'end' end
+  local found = call('ZRANGEBYLEX', base .. ':domains', from, to, 'LIMIT', 0, domainsMax)
+  if #found < tonumber(domainsMax) then return found, 'end' end
+  return found, '(' .. found[#found]
+end
+local first, nextEarly = walk(early == '' and '-' or early, '(' .. start)
+local second, nextTimely = walk(timely == '' and '[' .. start or timely, stop)
+local each = math.max(32, math.floor(rowsMax / math.max(1, #first + #second)))
+local answer = { nextEarly, nextTimely, '0' }
+local function rows(domain, from, to, flushed)
+  local found = call('ZRANGEBYLEX', key('s', domain), from, to, 'LIMIT', 0, each)
+  if #found == each then answer[3] = '1' end
+  for _, entry in ipairs(found) do
+    answer[#answer + 1] = domain
+    answer[#answer + 1] = string.sub(entry, 28)
+    answer[#answer + 1] = tostring(tonumber(string.sub(entry, 13, 27)) - BIAS)
+    answer[#answer + 1] = flushed
+  end
+end
+for _, entry in ipairs(first) do
+  local domain = string.sub(entry, 28)
+  if timelyOnly == '0' then rows(domain, '-', '(' .. start, '1') end
+  rows(domain, '[' .. start, stop, '0')
+end
+for _, entry in ipairs(second) do rows(string.sub(entry, 28), '[' .. start, stop, '0') end
+return answer`,
+  ),
+
+  take: script(
+    SMALL,
+    `
+local now, holder, untilAt = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[3])
+local epoch = epochNow()
+local answer = {}
+for at = 4, #ARGV do
+  local m = load(ARGV[at])
+  if m and not m.held and not m.h and (m.e < epoch or m.t <= now) then
+    lift(m)
+    m.h = holder; m.u = untilAt
+    if m.t > now then m.t = now end
+    place(m)
+    save(m)
+    answer[#answer + 1] = m.id
+    answer[#answer + 1] = m.d
+    answer[#answer + 1] = tostring(m.t)
+  end
+end
+return answer`,
+  ),
+
+  renew: script(
+    SMALL,
+    `
+local now, holder, untilAt = tonumber(ARGV[1]), ARGV[2], ARGV[3]
+for at = 4, #ARGV do
+  local held = call('HMGET', key('m', ARGV[at]), 'h', 'u')
+  if held[1] == holder and tonumber(held[2]) > now then
+    call('HSET', key('m', ARGV[at]), 'u', untilAt)
+    call('ZADD', base .. ':leases', untilAt, ARGV[at])
+  end
+end
+return 1`,
+  ),
+
+  release: script(
+    SMALL,
+    `
+local now, holder, origin = tonumber(ARGV[1]), ARGV[2], ARGV[3]
+for at = 4, #ARGV do
+  local m = load(ARGV[at])
+  if m and isHeldBy(m, holder, now) then
+    lift(m)
+    m.h = nil; m.u = nil
+    if not m.held then m.e = epochNow() end
+    place(m)
+    save(m)
+    if not m.held then tell(origin, m.id, tostring(m.t)) end
+  end
+end
+return 1`,
+  ),
+
+  expire: script(SMALL, "return expire(tonumber(ARGV[1]))"),
+
+  nextDue: script(
+    SMALL,
+    `
+expire(tonumber(ARGV[1]))
+local first = call('ZRANGE', base .. ':domains', 0, 0)[1]
+if not first then return '' end
+if tonumber(string.sub(first, 1, 12)) < epochNow() then return 'flushed' end
+return tostring(tonumber(string.sub(first, 13, 27)) - BIAS)`,
+  ),
+
+  flush: script(
+    SMALL,
+    `
+local waiting = call('ZCARD', key('state', 'incoming')) + call('ZCARD', key('state', 'deferred'))
+if waiting > 0 then
+  call('HSET', base, 'epoch', epochNow() + 1)
+  tell(ARGV[1], '', '0')
+end
+return waiting`,
+  ),
+
+  hold: script(
+    SMALL,
+    `
+local deadline, origin, now, id, wanted = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5] == '1'
+if isLate(deadline) then return 'late' end
+local m = load(id)
+if not m then return 'gone' end
+if m.held == wanted then return 'same' end
+lift(m)
+m.held = wanted
+if not wanted then m.t = tonumber(now); m.e = epochNow() end
+place(m)
+save(m)
+if not m.held and not m.h then tell(origin, id, now) end
+return 'ok'`,
+  ),
+
+  moveAside: script(
+    SMALL,
+    `
+local m = load(ARGV[1])
+if not m then return 0 end
+lift(m)
+call('HSET', key('m', m.id), 'reason', ARGV[2], 'at', ARGV[3])
+call('RENAME', key('m', m.id), key('x', 'm:' .. m.id))
+if call('EXISTS', key('c', m.id)) == 1 then call('RENAME', key('c', m.id), key('x', 'c:' .. m.id)) end
+call('ZADD', base .. ':corrupt', 0, m.id)
+call('HINCRBY', base, 'bytes', -m.z)
+return call('HINCRBY', base, 'corrupt', 1)`,
+  ),
+
+  read: script(
+    READ,
+    `
+return { call('HMGET', key('m', ARGV[1]), unpack(ARGV, 2)), call('GET', key('c', ARGV[1])) }`,
+  ),
+
+  list: script(
+    READ,
+    `
+local after, limit, state, domain = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
+local from = after == '' and '-' or '(' .. after
+local names = {}
+if domain ~= '' then names[1] = key('of', domain)
+elseif state ~= '' then names[1] = key('state', state)
+else for _, each in ipairs({ 'incoming', 'active', 'deferred', 'hold' }) do names[#names + 1] = key('state', each) end end
+local ids = {}
+for _, name in ipairs(names) do
+  for _, id in ipairs(call('ZRANGEBYLEX', name, from, '+', 'LIMIT', 0, limit)) do ids[#ids + 1] = id end
+end
+table.sort(ids)
+local answer = {}
+for index = 1, math.min(limit, #ids) do
+  answer[#answer + 1] = ids[index]
+  answer[#answer + 1] = call('HMGET', key('m', ids[index]), unpack(ARGV, 5))
+end
+return answer`,
+  ),
+
+  info: script(
+    READ,
+    `
+local states = { 'incoming', 'active', 'deferred', 'hold' }
+local answer = { call('HGET', base, 'bytes') or '0', call('HGET', base, 'corrupt') or '0', '' }
+local first
+for _, state in ipairs(states) do
+  local name = key('state', state)
+  answer[#answer + 1] = tostring(call('ZCARD', name))
+  local id = call('ZRANGE', name, 0, 0)[1]
+  if id and (not first or id < first) then first = id end
+end
+if first then answer[3] = call('HGET', key('m', first), 'c') or '' end
+return answer`,
+  ),
+} as const;
+
+export type ScriptName = keyof typeof SCRIPTS;

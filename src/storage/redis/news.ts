@@ -1,0 +1,108 @@
+import type { Connection } from "./connection.ts";
+import type { QueuePart } from "./part.ts";
+
+/** A message that is due at `timestamp`. */
+export interface NewsItem {
+  readonly timestamp: number;
+  readonly id: string;
+}
+
+/** Whoever waits looks for leases that are over this often; it is also how long one read blocks. */
+const ROUND_MS = 1000;
+/** Entries of one read; there is always another. */
+const ENTRIES_MAX = 1000;
+const PAUSE_MS = 500;
+
+/**
+ * What other nodes wrote or made due, out of the stream `{p}:news`: hints and never the truth. Reads block on a connection of
+ * their own. Leases that ended with their node are given back here, by whoever waits.
+ */
+export class News {
+  readonly #part: QueuePart;
+  readonly #closed = new AbortController();
+  #last: string;
+  #reader: Connection | undefined;
+  /** The connection was lost meanwhile: nobody knows what was missed. */
+  #isBlind = false;
+
+  constructor(part: QueuePart, last: string) {
+    this.#part = part;
+    this.#last = last;
+    part.connection.onBack(() => {
+      this.#isBlind = true;
+    });
+  }
+
+  /** Resolves with news, with nothing when it is time to look all the same, and with `null` when nobody is to call again. */
+  async wait(signal: AbortSignal): Promise<readonly NewsItem[] | null> {
+    const ended = AbortSignal.any([signal, this.#closed.signal]);
+    const stopped = new Promise<null>((resolve) => {
+      ended.addEventListener("abort", () => resolve(null), { once: true });
+    });
+    while (!ended.aborted) {
+      const found = await Promise.race([this.#round(), stopped]);
+      if (found !== null && found !== undefined) return found;
+    }
+    this.#reader?.close();
+    this.#reader = undefined;
+    return null;
+  }
+
+  close(): void {
+    this.#closed.abort();
+    this.#reader?.close();
+  }
+
+  /** `undefined`: nothing happened. Never rejects. */
+  async #round(): Promise<readonly NewsItem[] | undefined> {
+    try {
+      if (this.#isBlind) {
+        this.#last = await latest(this.#part.connection, this.#part.base);
+        this.#isBlind = false;
+        return [];
+      }
+      const expired = await this.#expire();
+      if (expired.length > 0) return expired;
+      return await this.#read();
+    } catch {
+      // The connection tells of its trouble; here it is only waited for.
+      await new Promise<void>((resolve) => this.#part.world.clock.after(PAUSE_MS, resolve));
+      return undefined;
+    }
+  }
+
+  async #expire(): Promise<readonly NewsItem[]> {
+    const { connection, base, time } = this.#part;
+    const fields = (await connection.run("expire", base, [time.now()])) as string[];
+    const items: NewsItem[] = [];
+    for (let index = 0; index < fields.length; index += 2) {
+      const [id = "", due] = fields.slice(index, index + 2);
+      items.push({ id, timestamp: time.fromServer(Number(due)) });
+    }
+    return items;
+  }
+
+  async #read(): Promise<readonly NewsItem[] | undefined> {
+    this.#reader ??= await this.#part.connection.another(ROUND_MS);
+    const args = ["COUNT", ENTRIES_MAX, "BLOCK", ROUND_MS];
+    const stream = ["STREAMS", `${this.#part.base}:news`, this.#last];
+    const answer = await this.#reader.command("xread", [...args, ...stream]);
+    if (answer === null) return undefined;
+    const [[, entries] = ["", []]] = answer as [string, [string, string[]][]][];
+    this.#last = entries.at(-1)?.[0] ?? this.#last;
+    const foreign = entries
+      .map(([, fields]) => fields)
+      .filter(([, origin]) => origin !== this.#part.node);
+    if (foreign.length === 0) return undefined;
+    return foreign.flatMap(([, , , id = "", , due]) => {
+      return id === "" ? [] : [{ id, timestamp: this.#part.time.fromServer(Number(due)) }];
+    });
+  }
+}
+
+/** Where the stream ends: what comes after it is news. */
+export async function latest(connection: Connection, base: string): Promise<string> {
+  const found = await connection.command("xrevrange", [`${base}:news`, "+", "-", "COUNT", 1]);
+  const [entry] = found as [string, string[]][];
+  return entry?.[0] ?? "0-0";
+}

@@ -1,0 +1,84 @@
+import { idMaker } from "../../lib/id.ts";
+import type { World } from "../../lib/world.ts";
+import type { Emit } from "../../observe/events.ts";
+import { FreshMessages } from "../disk/fresh.ts";
+import { StoreConfigError } from "../store-config-error.ts";
+import { confirmation } from "./confirmation.ts";
+import { type Connection, connect, SILENCE_MS } from "./connection.ts";
+import { Doubts } from "./doubts.ts";
+import { openError } from "./errors.ts";
+import { openHealth } from "./health.ts";
+import { latest, News } from "./news.ts";
+import { checkPromises } from "./promises.ts";
+import { RedisStorage } from "./redis-storage.ts";
+import { type RedisAddress, shownRedisUrl } from "./redis-url.ts";
+import { SeenRows } from "./seen-rows.ts";
+import { ServerClock } from "./server-clock.ts";
+import { Steps } from "./steps.ts";
+
+export interface RedisStorageOptions {
+  readonly address: RedisAddress;
+  /** Octets of fresh messages that stay in memory for their first attempt. */
+  readonly freshBytesMax: number;
+  /** How long the server may owe an answer before what was asked fails. */
+  readonly silenceMs?: number;
+}
+
+export interface RedisStorageParts {
+  readonly world: World;
+  readonly emit: Emit;
+  /** What the server's clock is taken to say, for a world whose time is not real; its own without it. */
+  readonly serverTime?: () => number;
+}
+
+const SEEN_ROWS_MAX = 20_000;
+
+/**
+ * Opens a queue in Redis. Rejects with `StoreConfigError` when the server refuses this user or does not promise to keep what
+ * it confirms, with `QueueError` when it cannot be reached.
+ */
+export async function openRedisStorage(
+  { address, freshBytesMax, silenceMs = SILENCE_MS }: RedisStorageOptions,
+  { world, emit, serverTime }: RedisStorageParts,
+): Promise<RedisStorage> {
+  const where = shownRedisUrl(address);
+  if (address.kind === "cluster" && address.replicas + address.synced > 0) {
+    throw new StoreConfigError(`${where}: a cluster has min-replicas-to-write for replicas=`);
+  }
+  const connection = await connect(address, silenceMs);
+  try {
+    for (const text of await checkPromises(connection, address, where)) {
+      emit({ kind: "lifecycle", what: "warning", text: `${where} MAY LOSE MAIL: ${text}` });
+    }
+    const { clock } = world;
+    const base = `{${address.prefix}}`;
+    const time = new ServerClock(clock, async () => serverTime?.() ?? (await timeOf(connection)));
+    await time.measure();
+    connection.onBack(() => void time.measure().catch(() => undefined));
+    const newId = idMaker(clock.now, world.random);
+    const deadline = (): number => (serverTime === undefined ? time.now() + silenceMs : 0);
+    const part = { connection, base, time, world, node: newId(), deadline };
+    const confirm = confirmation(connection, address);
+    const health = openHealth({ connection, base, clock, confirm });
+    return new RedisStorage({
+      ...part,
+      emit,
+      newId,
+      confirm,
+      news: new News(part, await latest(connection, base)),
+      health,
+      steps: new Steps(connection, base, health),
+      doubts: new Doubts(part),
+      fresh: new FreshMessages(freshBytesMax),
+      seen: new SeenRows(SEEN_ROWS_MAX),
+    });
+  } catch (error) {
+    connection.close();
+    throw openError(where, error);
+  }
+}
+
+async function timeOf(connection: Connection): Promise<number> {
+  const [seconds, micros] = (await connection.command("time", [])) as string[];
+  return Number(seconds) * 1000 + Number(micros) / 1000;
+}

@@ -1,0 +1,144 @@
+import { expect, test } from "bun:test";
+import { QueueError } from "../../src/mail/queue-error.ts";
+import { LostLeaseError } from "../../src/storage/storage.ts";
+import { describeWithPeers } from "../support/peers.ts";
+import { startRedis } from "../support/redis.ts";
+import { until } from "../support/until.ts";
+import { envelope } from "./fixtures.ts";
+import { openStore } from "./redis-fixture.ts";
+
+const WRITERS = 20;
+const SOON = { silenceMs: 700 };
+const LATER = 60_000;
+const FRESH = { fresh: true };
+
+const now = () => Date.now();
+const done = { recipients: [{ index: 0, status: "delivered" as const }] };
+
+describeWithPeers(["redis-server"], "Redis in trouble", () => {
+  test("killed and started again it has all that was acknowledged, and nothing that was refused", async () => {
+    await using server = await startRedis();
+    const storage = await openStore(server.url(), SOON);
+    const acknowledged: string[] = [];
+    const refused: Error[] = [];
+    let isOver = false;
+    const writers = Array.from({ length: WRITERS }, async () => {
+      while (!isOver) {
+        const write = storage.write([envelope()], now(), FRESH);
+        await write.then(
+          (ids) => acknowledged.push(...ids),
+          async (error: Error) => {
+            refused.push(error);
+            await Bun.sleep(5);
+          },
+        );
+      }
+    });
+    await until("some are stored", () => acknowledged.length > 100);
+    await server.crash();
+    await until("clients are refused", () => refused.length > WRITERS);
+    expect(storage.refusal()).toContain("cannot be reached");
+    const count = acknowledged.length;
+    await server.restart();
+    await until("it goes on by itself", () => acknowledged.length > count + 100);
+    isOver = true;
+    await Promise.all(writers);
+    expect(storage.refusal()).toBeUndefined();
+    for (const error of refused) expect(error).toBeInstanceOf(QueueError);
+    const listed = async () => (await storage.list({ limit: 100_000 })).map(({ id }) => id);
+    await until(
+      "what was in doubt is gone",
+      async () => (await listed()).length === acknowledged.length,
+    );
+    expect(await listed()).toEqual(acknowledged.toSorted());
+    await storage.close();
+  });
+
+  test("frozen it refuses within a bound, and does nothing of that when it thaws", async () => {
+    await using server = await startRedis();
+    const storage = await openStore(server.url(), SOON);
+    const [id = ""] = await storage.write([envelope()], now());
+    server.freeze();
+    const startedAt = now();
+    const late = storage.write([envelope()], now(), { ids: ["1M80000000000LATE"] });
+    await expect(late).rejects.toThrow(QueueError);
+    await expect(late).rejects.toMatchObject({ reply: { code: 451 } });
+    expect(now() - startedAt).toBeLessThan(5000);
+    expect(storage.refusal()).toContain("cannot be reached");
+    server.thaw();
+    await until("it is there again", () => storage.refusal() === undefined);
+    await storage.probe();
+    expect((await storage.list({ limit: 9 })).map((each) => each.id)).toEqual([id]);
+    await storage.close();
+  });
+
+  test("out of memory it takes no mail, ends what it has, and goes on by itself", async () => {
+    await using server = await startRedis({ args: ["--maxmemory-policy", "noeviction"] });
+    const storage = await openStore(server.url(), SOON);
+    const [first = "", second = ""] = await storage.write(
+      [envelope({ to: ["a@x.example", "b@x.example"] }), envelope()],
+      now(),
+    );
+    await server.cli("config", "set", "maxmemory", "1mb");
+    const refused = storage.write([envelope()], now());
+    await expect(refused).rejects.toMatchObject({ reply: { code: 452 } });
+    expect(storage.refusal()).toContain("out of memory");
+    await expect(storage.probe()).rejects.toThrow("out of memory");
+    const leases = await storage.lease(now(), 9, { holder: "me", until: now() + LATER });
+    expect(leases).toHaveLength(2);
+    await storage.settle(second, done, { holder: "me" });
+    const bounces = [{ id: "1M80000000BOUNCE", envelope: envelope({ sender: "" }) }];
+    await storage.settle(first, { ...done, attempts: 1 }, { holder: "me", bounces });
+    expect(await storage.getInfo()).toMatchObject({ size: 2 });
+    await server.cli("config", "set", "maxmemory", "0");
+    await until("it takes mail again", () => storage.refusal() === undefined);
+    await storage.write([envelope()], now());
+    await storage.close();
+  });
+
+  test("a lease that ends while the server is away is over, and its holder a stranger", async () => {
+    await using server = await startRedis();
+    const [one, other] = [await openStore(server.url(), SOON), await openStore(server.url(), SOON)];
+    const [id = ""] = await one.write([envelope()], now());
+    await one.lease(now(), 1, { holder: "one", until: now() + 300 });
+    await server.crash();
+    await expect(one.renew([id], "one", now() + LATER)).rejects.toThrow(QueueError);
+    await server.restart();
+    const taken = await until("the other has it", async () => {
+      const options = { holder: "other", until: now() + LATER };
+      return (await other.lease(now(), 9, options).catch(() => []))[0];
+    });
+    expect(taken.id).toBe(id);
+    await until("back", () => one.refusal() === undefined);
+    await expect(one.settle(id, done, { holder: "one" })).rejects.toThrow(LostLeaseError);
+    await other.settle(id, done, { holder: "other" });
+    await Promise.all([one.close(), other.close()]);
+  });
+
+  test("who waits for news hears of them also after the server was away", async () => {
+    await using server = await startRedis();
+    const [edge, relay] = [
+      await openStore(server.url(), SOON),
+      await openStore(server.url(), SOON),
+    ];
+    const stop = new AbortController();
+    await server.restart();
+    const heard = new Set<string>();
+    const listening = (async () => {
+      for (;;) {
+        const news = await relay.wait(stop.signal);
+        if (news === null) return;
+        for (const { id } of news) heard.add(id);
+      }
+    })();
+    await until("back", () => edge.refusal() === undefined && relay.refusal() === undefined);
+    await until("heard", async () => {
+      const [id = ""] = await edge.write([envelope()], now());
+      await Bun.sleep(20);
+      return heard.has(id);
+    });
+    stop.abort();
+    await listening;
+    await Promise.all([edge.close(), relay.close()]);
+  });
+});

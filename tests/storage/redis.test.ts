@@ -1,0 +1,24 @@
+import { afterAll, beforeAll } from "bun:test";
+import { describeWithPeers } from "../support/peers.ts";
+import { type RedisServer, startRedis } from "../support/redis.ts";
+import { storageContract } from "./contract.ts";
+import { openStore } from "./redis-fixture.ts";
+
+/** The server's clock is as much ahead of the node's in all of these. */
+const AHEAD_MS = 12_345;
+
+describeWithPeers(["redis-server"], "Redis", () => {
+  let server: RedisServer;
+  let queues = 0;
+  beforeAll(async () => {
+    server = await startRedis();
+  });
+  afterAll(() => server[Symbol.asyncDispose]());
+
+  storageContract("redis", async (world) => {
+    queues += 1;
+    const serverTime = () => world.clock.now() + AHEAD_MS;
+    const storage = await openStore(server.url(`?prefix=q${queues}`), { world, serverTime });
+    return { storage, hasNews: true, [Symbol.asyncDispose]: () => storage.close() };
+  });
+});
