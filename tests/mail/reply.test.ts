@@ -25,7 +25,7 @@ describe("parseReply", () => {
         fc.integer({ min: 200, max: 599 }),
         fc.string({ unit: "binary" }),
         (code, text) => {
-          const parsed = parseReply(code, text.repeat(200));
+          const parsed = parseReply(code, text.repeat(20));
           expect(parsed.enhanced).toMatch(/^[2-5]\.\d{1,3}\.\d{1,3}$/u);
           expect(Number(parsed.enhanced[0])).toBe(Math.floor(code / 100));
           expect(parsed.text.length).toBeLessThanOrEqual(REPLY_TEXT_MAX);
@@ -34,6 +34,11 @@ describe("parseReply", () => {
       ),
     );
   });
+});
+
+test("the text of a reply of many lines is bounded", () => {
+  const { text } = parseReply(250, `250-2.0.0 ${"x".repeat(100)}\r\n`.repeat(600));
+  expect(text).toHaveLength(REPLY_TEXT_MAX);
 });
 
 test("printable text is cut with a mark", () => {
