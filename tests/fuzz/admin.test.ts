@@ -182,6 +182,16 @@ describe("every route", () => {
     FUZZ_TIMEOUT_MS,
   );
 
+  test("each as text: nothing that a terminal obeys", async () => {
+    const query: Record<string, string> = { "/v1/messages": "?format=text&recipients=true" };
+    for (const { path } of ROUTES.filter(({ method }) => method === "GET")) {
+      if (path.endsWith("/content") || path === "/metrics") continue;
+      const target = `http://localhost${path.replaceAll(":id", IDS[0])}${query[path] ?? "?format=text"}`;
+      const response = await app.request(target, {}, { peer: "unix" });
+      expect([path, await response.text()]).toEqual([path, expect.not.stringMatching(OBEYED)]);
+    }
+  });
+
   test("each by itself: without the token only probes answer, a browser changes nothing", async () => {
     for (const { method, path } of ROUTES) {
       const target = `http://localhost${path.replaceAll(":id", IDS[0])}`;

@@ -168,6 +168,9 @@ function judge(bytes: Uint8Array): void {
     /^Received: (?:[^\r\n]|\r\n[\t])*\r\n(?:Message-ID: [^\r\n]*\r\n)?(?:Date: [^\r\n]*\r\n)?(?:\r\n)?$/u,
   );
   expect(before.headerEnd).toBeLessThanOrEqual(bytes.length);
+  // A body without a header must not become one.
+  const isText = before.headerEnd === 0 && bytes.length > 0 && bytes[0] !== 0x0d;
+  if (isText) expect(prefix).toEndWith("\r\n\r\n");
   for (const value of [before.messageId, before.autoSubmitted, before.contentType]) {
     if (value !== undefined) expect(value).not.toMatch(/\p{Cc}/u);
   }

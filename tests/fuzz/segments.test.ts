@@ -268,6 +268,17 @@ describe("a damaged spool", () => {
   );
 });
 
+test("directories among the files that are being written are swept", async () => {
+  const [template] = spools;
+  const spool = dir.join("scratch-directories");
+  fs.cpSync(template?.directory ?? "", spool, { recursive: true });
+  for (const name of ["1", "spare-99"])
+    fs.mkdirSync(`${spool}/scratch/${name}/below`, { recursive: true });
+  const { found } = await live(spool, template?.known ?? new Map());
+  expect(found.size).toBe(template?.known.size ?? 0);
+  expect(fs.readdirSync(`${spool}/scratch`)).not.toContain("1");
+});
+
 test("messages are found where they are", () => {
   for (const { known } of spools) expect(known.size).toBeGreaterThanOrEqual(14);
 });
