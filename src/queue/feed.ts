@@ -80,10 +80,8 @@ export class Feed {
    */
   noteDue(at: number, domain: string): void {
     const now = this.#now();
-    if (at > now) {
-      this.#notedAt = Math.min(this.#notedAt, at);
-      this.wakeAt(at);
-    } else if (this.#hasRoomFor(domain, now)) this.wakeAt(now);
+    if (at > now) this.#noteAt(at);
+    else if (this.#hasRoomFor(domain, now)) this.wakeAt(now);
   }
 
   /** Overdue mail has been seen to, and there may be more. */
@@ -119,8 +117,15 @@ export class Feed {
 
   /** Storage failed: leaves it alone for a while. */
   rest(): void {
+    // Leases may be held that nobody knows of, since only the answer was lost: they have ended by then.
+    this.#noteAt(this.#parts.custody.leaseUntil());
     this.#restUntil = this.#now() + PAUSE_MS;
     this.wakeAt(this.#restUntil);
+  }
+
+  #noteAt(at: number): void {
+    this.#notedAt = Math.min(this.#notedAt, at);
+    this.wakeAt(at);
   }
 
   /** Whether due mail for a domain could come now; if not, it is remembered for whoever makes room. */
@@ -180,7 +185,7 @@ export class Feed {
     if (taken > 0 || !isLeft) this.#blockedMs = BLOCKED_FIRST_MS;
     if (isLeft && leases.length === LOOK_MAX) this.wakeAt(now);
     if (isLeft) this.#waitBlocked(now, view.suspendedUntil());
-    else if (dueAt !== null) this.wakeAt(dueAt);
+    else this.wakeAt(Math.min(dueAt ?? Number.POSITIVE_INFINITY, this.#notedAt));
   }
 
   /** Due, but not to be had. Whoever gets room for it looks again; the pause is for what becomes due behind it. */

@@ -286,7 +286,7 @@ export class Runner {
       if (count > 0) this.#feed.noteProgress();
     } catch (error) {
       this.#persistence.failed("lease", error);
-      this.#feed.noteLostLeases();
+      this.#feed.rest();
     }
   }
 
