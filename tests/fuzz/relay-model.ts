@@ -152,10 +152,23 @@ function expectRejected({ reply }: Outcome, address: string, attempts: readonly 
 
 /** Throws when a message went over a connection whose peer had said too much, too little or nonsense before. */
 export function expectNoReuse({ heard, said }: Talk): void {
-  for (const [index, { text, saidBefore }] of heard.entries()) {
-    const isFurther = heard.slice(0, index).some((earlier) => earlier.text.startsWith("MAIL "));
-    if (!(isFurther && text.startsWith("MAIL "))) continue;
-    const { codes, isClean } = readReplies(said.slice(0, saidBefore));
+  const first = heard.findIndex(isMail);
+  for (const [index, next] of heard.entries()) {
+    if (index === first || !isMail(next)) continue;
+    const { codes, isClean } = readReplies(said.slice(0, next.saidBefore));
     if (!isClean || codes.length !== index) throw new Error("used again after nonsense");
+    const isStray = heard
+      .slice(first, index)
+      .some((one, at) => isOutOfStep(one, codes[first + at]));
+    if (isStray) throw new Error("used again with a peer out of step");
   }
+}
+
+function isMail({ text }: Heard): boolean {
+  return text.startsWith("MAIL ");
+}
+
+/** Going away, or no answer to what was said: 3xx is for DATA, which 2xx is not. */
+function isOutOfStep({ text }: Heard, code = 0): boolean {
+  return code === 421 || (code < 400 && code >= 300 !== (text === "DATA"));
 }
