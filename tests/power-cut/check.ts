@@ -21,6 +21,8 @@ export interface Expectation {
 }
 
 const OPTIONS = { freshBytesMax: 0, freeBytesMin: 0, freePercentMin: 0 };
+/** Nobody starts again at the instant of the cut. */
+const DAY_AFTER = 1_800_086_400_000;
 const MESSAGES_MAX = 10_000;
 
 /** Files that go after their store was closed: nobody waits for them, but the next state must not lose its own. */
@@ -69,7 +71,7 @@ export async function problemsOf(
   expected: Expectation,
 ): Promise<readonly string[]> {
   const events: Event[] = [];
-  const world = testWorld();
+  const world = testWorld(DAY_AFTER);
   try {
     const emit = (event: Event) => void events.push(event);
     const storage = await openDiskStorage({ directory, ...OPTIONS }, { world, emit, files });

@@ -59,6 +59,7 @@ export async function cutPower(options: Options): Promise<Result> {
   const lab = new Lab(work, options);
   for (const chapter of CHAPTERS) {
     if (lab.isDone) break;
+    if (!isWanted(chapter, options)) continue;
     const recorded = await lab.record(chapter);
     await lab.check(recorded);
     const more = anywhere(recorded, options);
@@ -261,6 +262,11 @@ function takeMark(history: History, step: Step): void {
   if (step.kind === "mark") history.take(JSON.parse(step.text) as Mark);
 }
 
+/** Whether the chapter, or what comes behind one of its breaks, is to be looked at. */
+function isWanted({ name, breaks = [] }: Chapter, { only = "" }: Options): boolean {
+  return [name, ...breaks.map((one) => one.name)].some((each) => each.includes(only));
+}
+
 /** Breaks by chance. What damage does to a start is known without them. */
 function anywhere(
   { chapter, name, steps }: Recorded,
@@ -282,20 +288,15 @@ function somewhere(disk: Disk, seed: number): Image {
   return last ? disk.image(last.survival) : disk.current();
 }
 
-/** As many as wanted, in the order of steps: half of them extremes, as far as there are so many. */
+/** As many as wanted, in the order of steps: one of each kind first, as far as there is room. */
 function choose(cuts: readonly Cut[], count: number, random: () => number): readonly Cut[] {
-  const extremes = shuffled(
-    cuts.filter(({ isExtreme }) => isExtreme),
-    random,
-  );
-  const others = shuffled(
-    cuts.filter(({ isExtreme }) => !isExtreme),
-    random,
-  );
-  const room = Math.max(Math.ceil(count / 2), count - others.length);
-  const first = extremes.slice(0, room);
-  const chosen = [...first, ...others.slice(0, count - first.length)];
-  return chosen.sort((left, right) => left.index - right.index);
+  const kinds = new Set<string>();
+  const [first, more]: [Cut[], Cut[]] = [[], []];
+  for (const cut of shuffled(cuts, random)) {
+    (kinds.has(cut.kind) ? more : first).push(cut);
+    kinds.add(cut.kind);
+  }
+  return [...first, ...more].slice(0, count).sort((left, right) => left.index - right.index);
 }
 
 function shuffled<T>(all: readonly T[], random: () => number): readonly T[] {

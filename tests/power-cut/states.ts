@@ -8,6 +8,8 @@ export interface Candidate {
   readonly survival: Survival;
   /** Two states with the same key are the same bytes. */
   readonly key: string;
+  /** States of one kind differ in bytes alone, such as in how much of a long write-ahead file there is. */
+  readonly kind: string;
   /** The extremes, which find most of what there is to find. */
   readonly isExtreme: boolean;
 }
@@ -52,7 +54,8 @@ export function candidates(disk: Disk, random: () => number): readonly Candidate
     ...(names.length + data.length > 0 ? [byChance(disk, names, data, random)] : []),
   ];
   const candidate = (isExtreme: boolean) => (survival: Survival) => {
-    return { survival, isExtreme, key: keyOf(disk.version, survival, data.length > 0) };
+    const kind = `${disk.version}/${survival.label}/${[...survival.names].join(",")}`;
+    return { survival, isExtreme, kind, key: keyOf(disk.version, survival, data.length > 0) };
   };
   return [...extremes.map(candidate(true)), ...others.map(candidate(false))];
 }
