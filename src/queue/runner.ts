@@ -19,6 +19,8 @@ export interface RunnerOptions extends AgendaOptions {
 export const SETTLING_MAX = 2000;
 /** A message that cannot be read is left alone for so long; it stays pending and no attempt is counted. */
 export const UNREADABLE_RETRY_MS = 60_000;
+/** How long storage may take, once deliveries are broken off, to record what they did: a sick disk answers never. */
+const LAST_RECORD_MS = 2000;
 
 /**
  * The only loop. It keeps the agenda filled from storage and starts what may start, at its own pace: new mail and
@@ -161,18 +163,26 @@ export class Runner {
   async drain(abort: AbortSignal): Promise<void> {
     this.#draining = true;
     this.#stopListening.abort();
+    const late = Promise.withResolvers<void>();
+    let cancelLate = (): void => undefined;
     const onAbort = (): void => {
       this.#deadlines.stop();
       this.#persistence.stop();
+      cancelLate = this.#parts.world.clock.after(LAST_RECORD_MS, late.resolve);
     };
     if (abort.aborted) onAbort();
     else abort.addEventListener("abort", onAbort, { once: true });
     await this.#feed.stop();
     const waiting = [...this.#agenda.lanes()].flatMap((lane) => this.#agenda.clear(lane));
     this.#giveBack(waiting.map(({ id }) => id));
-    while (this.#running.size > 0) await Promise.allSettled(this.#running);
+    await Promise.race([this.#ended(), late.promise]);
+    cancelLate();
     this.#custody.stop();
     abort.removeEventListener("abort", onAbort);
+  }
+
+  async #ended(): Promise<void> {
+    while (this.#running.size > 0) await Promise.allSettled(this.#running);
   }
 
   /** Puts leased messages on the agenda, and returns how many. */

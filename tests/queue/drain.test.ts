@@ -151,6 +151,30 @@ describe("P10: a clean stop", () => {
     expect(world.timers()).toEqual([]);
   });
 
+  // A full disk takes no settlement and refuses none: TERM used to wait for somebody to make room.
+  test("after the abort, storage that never answers is not waited for", async () => {
+    const { send, queue, world, kept, faulty } = setUp();
+    const release = faulty.stall("settle");
+    const id = await send("x@one.test");
+    const abort = new AbortController();
+    let isDrained = false;
+    const drained = queue.drain(abort.signal).then(() => {
+      isDrained = true;
+    });
+    await world.advance(HOUR);
+    expect(isDrained).toBe(false);
+    abort.abort();
+    await world.advance(SECOND);
+    expect(isDrained).toBe(false);
+    await world.advance(SECOND);
+    await drained;
+    expect(world.timers()).toEqual([]);
+    expect(kept.messages.has(id)).toBe(true);
+    release();
+    await world.settle();
+    expect(kept.messages.has(id)).toBe(false);
+  });
+
   test("start after a drain starts nothing; a drain without anything to do ends at once", async () => {
     const { queue, send, relay, world } = setUp({ start: false });
     await queue.drain(patient());
