@@ -1,6 +1,6 @@
 import * as alone from "./alone.ts";
 import { CPU, P99, RATE } from "./compared.ts";
-import { KEPT_SHARE } from "./isolation.ts";
+import { CPU_TIMES, KEPT_SHARE } from "./isolation.ts";
 import * as paced from "./paced.ts";
 
 /** What a figure must reach. `times`: compared with Postfix's; the others are absolute. */
@@ -29,6 +29,7 @@ export const FLOORS: Readonly<Record<string, Floor>> = {
   [`large ${alone.GROWTH_MB}`]: { kind: "at-most", most: 40 },
   [`idle ${alone.IDLE_MB}`]: { kind: "at-most", most: 90 },
   [`isolation ${KEPT_SHARE}`]: { kind: "at-least", least: 0.9 },
+  [`isolation ${CPU_TIMES}`]: { kind: "at-most", most: 1.15 },
   [`isolation ${paced.HOP_P50_TIMES}`]: { kind: "at-most", most: 1.5 },
   [`isolation ${paced.HOP_P99_TIMES}`]: { kind: "at-most", most: 1.5 },
   [`isolation ${paced.DOT_P99_TIMES}`]: { kind: "at-most", most: 1.5 },

@@ -15,9 +15,11 @@ import {
   pacedLatencies,
   timesLonger,
 } from "./paced.ts";
+import { cpuSeconds, settledCpuSeconds } from "./processes.ts";
 import { median } from "./statistics.ts";
 
 export const KEPT_SHARE = "throughput kept";
+export const CPU_TIMES = "CPU per message, times";
 
 /** Messages that wait for each sick destination while the healthy ones are measured. */
 const SICK_MESSAGES = 200;
@@ -28,6 +30,8 @@ const WAIT_MS = 300_000;
 
 interface Round {
   readonly rate: number;
+  /** Seconds of CPU for a message. */
+  readonly cpu: number;
   readonly latencies: Latencies;
 }
 
@@ -45,9 +49,11 @@ export async function isolation(setting: Setting): Promise<Measures> {
     for (const isSick of round % 2 === 0 ? [false, true] : [true, false]) {
       const measured = await measure(setting, world, arrived, isSick);
       (isSick ? beside : alone).push(measured);
-      const { rate, latencies } = measured;
+      const { rate, cpu, latencies } = measured;
       const title = isSick ? "beside sick ones" : "alone";
-      console.log(`  ${title}: ${rate.toFixed(0)} messages/s, ${latencyText(latencies)}`);
+      console.log(
+        `  ${title}: ${rate.toFixed(0)} messages/s, ${(cpu * 1000).toFixed(2)} CPU s per 1000, ${latencyText(latencies)}`,
+      );
     }
   }
   return summaryOf(alone, beside);
@@ -55,11 +61,14 @@ export async function isolation(setting: Setting): Promise<Measures> {
 
 function summaryOf(alone: readonly Round[], beside: readonly Round[]): Measures {
   const rate = (rounds: readonly Round[]) => median(rounds.map((round) => round.rate));
+  const cpu = (rounds: readonly Round[]) => median(rounds.map((round) => round.cpu));
   const latencies = (rounds: readonly Round[]) => rounds.map((round) => round.latencies);
   return {
     "messages/s alone": rate(alone),
     "messages/s beside": rate(beside),
     [KEPT_SHARE]: rate(beside) / rate(alone),
+    "CPU s per 1000 alone": cpu(alone) * 1000,
+    [CPU_TIMES]: cpu(beside) / cpu(alone),
     ...timesLonger(latencies(alone), latencies(beside)),
   };
 }
@@ -84,9 +93,11 @@ async function measure(
   await smtpSource({ ...well, messages: setting.warmup, to: "recipient@sink.test" });
   await sink.received(setting.warmup, WAIT_MS);
   if (isSick) await sicken(daemon);
+  const cpuBefore = cpuSeconds(daemon.pid);
   const rate = await throughput(setting, sink, well);
+  const cpu = ((await settledCpuSeconds(daemon.pid)) - cpuBefore) / setting.messages;
   const latencies = await pacedLatencies({ port, arrivals: arrived });
-  return { rate, latencies };
+  return { rate, cpu, latencies };
 }
 
 /** Mail for every sick destination, as much at once as each is trusted with; resolves when it is on its way. */
