@@ -1,0 +1,401 @@
+import type { Envelope } from "../../src/mail/envelope.ts";
+import type {
+  Lease,
+  MessageSummary,
+  Settlement,
+  SettleOptions,
+  StoredMessage,
+} from "../../src/storage/storage.ts";
+import { noCounts } from "./counts.ts";
+import { type End, faultsOfNotices, type Intent, type Message, openMessage } from "./message.ts";
+import { readReport } from "./report.ts";
+
+/**
+ * What everybody outside the queue knows: what was acknowledged, what peers took, what has ended and how. It finds fault
+ * with whatever breaks a promise (P1 to P5), and is told of everything as it happens.
+ */
+export class Ledger {
+  readonly messages = new Map<string, Message>();
+  readonly counts = noCounts();
+  /** Messages that came to an end, which nobody may see again. */
+  readonly #gone = new Set<string>();
+  readonly #leases = new Map<string, { readonly holder: string; readonly until: number }>();
+  readonly #now: () => number;
+  /** The first thing that was wrong. */
+  violation: string | undefined;
+
+  constructor(now: () => number) {
+    this.#now = now;
+  }
+
+  /** Notes what is wrong. Does not throw: whoever is asked to do something wrong is the product. */
+  blame(text: string): void {
+    this.violation ??= text;
+  }
+
+  isGone(id: string): boolean {
+    return this.#gone.has(id);
+  }
+
+  /** A write is about to be done. Returns what to call when it ends. */
+  writing(
+    ids: readonly string[],
+    envelopes: readonly Envelope[],
+    due: number,
+    lease?: { readonly holder: string; readonly until: number },
+  ): (isStored: boolean) => void {
+    const fresh = ids.flatMap((id, index) => {
+      const envelope = envelopes[index];
+      if (envelope === undefined || this.#isKnown(id)) return [];
+      const message = openMessage(id, envelope, ids, due, this.#now());
+      this.messages.set(id, message);
+      return [message];
+    });
+    return (isStored) => {
+      for (const message of fresh) {
+        if (!isStored) message.state = "refused";
+        else this.#store(message);
+        if (isStored && lease) this.#leases.set(message.id, lease);
+      }
+    };
+  }
+
+  /** A client was told that its message is safe. */
+  acknowledged(ids: readonly string[], addresses: readonly string[]): void {
+    const kept = new Set<string>();
+    for (const id of ids) {
+      const message = this.messages.get(id);
+      if (message?.state !== "stored" && !this.isGone(id))
+        this.blame(`P1: ${id} was acknowledged and is not stored`);
+      for (const { address } of message?.entries ?? []) kept.add(address);
+    }
+    if (ids.some((id) => this.isGone(id))) return;
+    const missing = addresses.filter((address) => !kept.has(address));
+    if (missing.length > 0) this.blame(`P1: acknowledged without ${missing.join(" ")}`);
+  }
+
+  leased(leases: readonly Lease[], holder: string, until: number): void {
+    for (const { id } of leases) {
+      const message = this.messages.get(id);
+      const held = this.#leases.get(id);
+      if (held !== undefined && this.#now() < held.until) this.blame(`P3: ${id} is leased twice`);
+      if (message?.isHeld) this.blame(`${id} is on hold and was leased`);
+      if (message?.state !== "stored")
+        this.blame(`${id} was leased and is ${message?.state ?? "not stored"}`);
+      else message.touchedAt = this.#now();
+      this.#leases.set(id, { holder, until });
+    }
+  }
+
+  renewed(ids: readonly string[], holder: string, until: number): void {
+    for (const id of ids) if (this.#isHeldBy(id, holder)) this.#leases.set(id, { holder, until });
+  }
+
+  released(ids: readonly string[], holder: string): void {
+    for (const id of ids) {
+      if (this.#isHeldBy(id, holder)) this.#leases.delete(id);
+      const message = this.messages.get(id);
+      if (message) message.touchedAt = this.#now();
+    }
+  }
+
+  /** Every lease has ended with the process. */
+  leasesEnded(): void {
+    this.#leases.clear();
+  }
+
+  /** A settlement is about to be made. Returns what to call when it is acknowledged, and when it failed. */
+  settling(id: string, settlement: Settlement, { holder, bounces = [] }: SettleOptions) {
+    const message = this.messages.get(id);
+    const ends = new Map<number, End>();
+    for (const { index, status } of settlement.recipients ?? [])
+      if (status !== "pending") ends.set(index, status);
+    const { attempts, due } = settlement;
+    const intent: Intent = {
+      ends,
+      bounces,
+      ...(attempts === undefined ? {} : { attempts }),
+      ...(due === undefined ? {} : { due }),
+    };
+    const wasHeld = holder === undefined || this.#isHeldBy(id, holder);
+    if (message) {
+      for (const text of faultsOfNotices(message, intent)) this.blame(text);
+      message.intents.add(intent);
+    }
+    return {
+      done: (): void => {
+        if (!wasHeld) this.blame(`P3: ${id} was settled by a holder that has lost its lease`);
+        if (holder !== undefined) this.#leases.delete(id);
+        if (message) this.#settled(message, intent);
+      },
+      failed: (isLost: boolean): void => {
+        message?.intents.delete(intent);
+        if (isLost && wasHeld && message && !this.isGone(id)) {
+          this.blame(`P3: ${id} was refused to the holder of its lease`);
+        }
+      },
+    };
+  }
+
+  /** The next attempt was set by hand. */
+  rescheduled(id: string, due: number): void {
+    const message = this.messages.get(id);
+    if (message) message.notBefore = Math.min(message.notBefore, due);
+  }
+
+  flushed(): void {
+    for (const message of this.messages.values()) message.notBefore = 0;
+  }
+
+  /** A hold is about to be set or taken back. Returns what to call when it is durable. */
+  holding(id: string, held: boolean): () => void {
+    const message = this.messages.get(id);
+    if (message && !held) {
+      message.isHeld = false;
+      message.notBefore = 0;
+      message.touchedAt = this.#now();
+    }
+    return () => {
+      if (message && held) message.isHeld = true;
+    };
+  }
+
+  /** An operator drops a message. Returns what to call when that is durable. */
+  dropping(id: string): () => void {
+    const message = this.messages.get(id);
+    if (message === undefined) return () => undefined;
+    const pending = message.entries.filter(({ end }) => end === undefined);
+    const ends = new Map(pending.map(({ index }) => [index, "dropped" as const]));
+    const intent: Intent = { ends, bounces: [] };
+    message.intents.add(intent);
+    return () => {
+      this.#settled(message, intent);
+      this.#leases.delete(id);
+    };
+  }
+
+  /** The relay was given a message. */
+  attempted(id: string, attempts: number, indexes: readonly number[]): void {
+    this.counts.attempts += 1;
+    const message = this.messages.get(id);
+    if (message === undefined) {
+      this.blame(
+        `P3: ${id} is attempted ${this.isGone(id) ? "after its end" : "and nobody wrote it"}`,
+      );
+      return;
+    }
+    const { entries, state, isHeld, notBefore, underWay } = message;
+    message.underWay += 1;
+    message.touchedAt = this.#now();
+    if (state !== "stored") this.blame(`P1: ${id} is attempted and is ${state}`);
+    if (isHeld) this.blame(`${id} is attempted on hold`);
+    if (underWay > 0 && !message.entries.some(({ excused, taken }) => excused > taken))
+      this.blame(`P5: ${id} is attempted twice at once`);
+    if (attempts !== message.attempts)
+      this.blame(`P3: ${id} has ${message.attempts} attempts, not ${attempts}`);
+    if (this.#now() < notBefore)
+      this.blame(`P3: ${id} is attempted ${notBefore - this.#now()} ms early`);
+    const pending = entries.filter(({ end }) => end === undefined).map(({ index }) => index);
+    if (indexes.join() !== pending.join()) {
+      this.blame(`P3: ${id} is attempted for ${indexes.join()}, and ${pending.join()} are pending`);
+    }
+  }
+
+  attemptEnded(id: string): void {
+    const message = this.messages.get(id);
+    if (message === undefined) return;
+    message.underWay -= 1;
+    message.touchedAt = this.#now();
+  }
+
+  /** A peer took the message for one recipient. `isHeard`: and the queue got to know. */
+  took(id: string, index: number, isHeard: boolean): void {
+    const entry = this.messages.get(id)?.entries[index];
+    if (entry === undefined) return;
+    if (entry.taken > entry.excused) this.blame(`P5: ${entry.address} of ${id} is delivered twice`);
+    if (entry.taken > 0) this.counts.duplicates += 1;
+    entry.taken += 1;
+    if (!isHeard) entry.excused = entry.taken;
+  }
+
+  /** What peers have taken, or take from a process that is paused, the queue cannot know of. */
+  excuse(): void {
+    for (const { entries, underWay } of this.messages.values()) {
+      for (const entry of entries) entry.excused = entry.taken + (underWay > 0 ? 1 : 0);
+    }
+  }
+
+  /** What everybody can see of the store, at an instant at which nothing need be under way. */
+  compare(stored: ReadonlyMap<string, MessageSummary>): void {
+    for (const { id, state, intents, isHeld } of this.messages.values()) {
+      if (state !== "stored" || intents.size > 0) continue;
+      const found = stored.get(id);
+      if (found === undefined) this.blame(`P1: ${id} is acknowledged and not stored`);
+      else if (isHeld && found.state !== "hold")
+        this.blame(`${id} is on hold and is ${found.state}`);
+    }
+    for (const id of stored.keys()) {
+      if (!this.messages.has(id) && !this.#isOfAnIntent(id)) {
+        this.blame(`${id} is stored ${this.isGone(id) ? "after its end" : "and nobody wrote it"}`);
+      }
+    }
+  }
+
+  /** A power cut: compares what is stored with what may be, before anything goes on. */
+  restarted(stored: ReadonlyMap<string, StoredMessage>): void {
+    for (const id of stored.keys()) {
+      if (!this.messages.has(id) && !this.#isOfAnIntent(id)) {
+        this.blame(`${id} is stored ${this.isGone(id) ? "after its end" : "and nobody wrote it"}`);
+      }
+    }
+    for (const message of [...this.messages.values()]) this.#reconcile(message, stored);
+  }
+
+  #isKnown(id: string): boolean {
+    const known = this.messages.get(id);
+    return this.#gone.has(id) || (known !== undefined && known.state !== "refused");
+  }
+
+  #store(message: Message): void {
+    message.state = "stored";
+    message.touchedAt = this.#now();
+    this.counts.stored += 1;
+    if (message.report !== undefined) this.counts.notices += 1;
+  }
+
+  #settled(message: Message, intent: Intent): void {
+    message.intents.delete(intent);
+    if (this.#gone.has(message.id)) return;
+    const { attempts, due, bounces } = intent;
+    if (attempts !== undefined) {
+      if (attempts < message.attempts)
+        this.blame(`P3: the attempts of ${message.id} go back to ${attempts}`);
+      message.attempts = attempts;
+    }
+    if (due !== undefined) message.notBefore = due;
+    message.touchedAt = this.#now();
+    for (const { id, envelope } of bounces) {
+      if (this.#isKnown(id)) continue;
+      const bounce = openMessage(id, envelope, [id], this.#now(), this.#now());
+      this.messages.set(id, bounce);
+      this.#store(bounce);
+    }
+    for (const [index, end] of intent.ends) this.#end(message, index, end);
+    this.#reported(message, bounces);
+    if (message.entries.every(({ end }) => end !== undefined)) this.#forget(message);
+  }
+
+  #end(message: Message, index: number, end: End): void {
+    const entry = message.entries[index];
+    if (entry === undefined || entry.end !== undefined) return;
+    entry.end = end;
+    this.counts[end] += 1;
+    if (end === "delivered" && entry.taken === 0)
+      this.blame(`P5: ${entry.address} counts as delivered, and nobody took it`);
+    const isKnowable = entry.taken > entry.excused;
+    if (end === "bounced" && isKnowable)
+      this.blame(`P5: ${entry.address} is delivered and bounced`);
+  }
+
+  #forget(message: Message): void {
+    this.messages.delete(message.id);
+    this.#gone.add(message.id);
+  }
+
+  #reported(message: Message, bounces: Intent["bounces"]): void {
+    for (const { id, envelope } of bounces) {
+      const report = readReport(envelope);
+      if (report?.action !== "failed") continue;
+      for (const entry of message.entries.filter(({ address }) =>
+        report.recipients.includes(address),
+      )) {
+        if (entry.notice !== undefined && entry.notice !== id) {
+          this.blame(
+            `P4: ${entry.address} of ${message.id} is reported in ${entry.notice} and ${id}`,
+          );
+        }
+        entry.notice = id;
+      }
+    }
+  }
+
+  #isHeldBy(id: string, holder: string): boolean {
+    const lease = this.#leases.get(id);
+    return lease?.holder === holder && this.#now() < lease.until;
+  }
+
+  #isOfAnIntent(id: string): boolean {
+    for (const { intents } of this.messages.values()) {
+      for (const { bounces } of intents)
+        if (bounces.some((bounce) => bounce.id === id)) return true;
+    }
+    return false;
+  }
+
+  #reconcile(message: Message, stored: ReadonlyMap<string, StoredMessage>): void {
+    const { id, state, group } = message;
+    const found = stored.get(id);
+    message.underWay = 0;
+    if (state !== "stored") {
+      const together = group.filter((other) => this.messages.get(other)?.state === state);
+      if (together.some((other) => stored.has(other) !== stored.has(id))) {
+        this.blame(`P2: of ${group.join()} only some are stored`);
+      }
+      if (found === undefined) this.messages.delete(id);
+      else if (state === "refused") this.counts.ghosts += 1;
+      // The rest of the group is looked at with its state unchanged.
+      if (found !== undefined) queueMicrotask(() => this.#store(message));
+      return;
+    }
+    const pending = new Set(found?.envelope.recipients.map(({ index }) => index));
+    const intents = [...message.intents];
+    message.intents.clear();
+    for (const entry of message.entries.filter(
+      ({ end, index }) => end === undefined && !pending.has(index),
+    )) {
+      const intent = intents.find(({ ends }) => ends.has(entry.index));
+      const end = intent?.ends.get(entry.index);
+      if (end === undefined) this.blame(`P1: ${entry.address} of ${id} is gone without an end`);
+      else this.#end(message, entry.index, end);
+    }
+    for (const intent of intents) this.#reconcileNotices(message, intent, stored);
+    if (found === undefined) {
+      this.#forget(message);
+      return;
+    }
+    const counts = [message.attempts, ...intents.flatMap(({ attempts }) => attempts ?? [])];
+    if (!counts.includes(found.attempts))
+      this.blame(`P3: ${id} has ${found.attempts} attempts, not ${counts.join(" or ")}`);
+    message.attempts = found.attempts;
+    message.notBefore = Math.min(message.notBefore, found.due);
+    if (message.isHeld && found.state !== "hold")
+      this.blame(`${id} was on hold and is ${found.state}`);
+    message.isHeld = found.state === "hold";
+    message.touchedAt = this.#now();
+  }
+
+  /** P4: notices are there exactly when their settlement is. */
+  #reconcileNotices(
+    message: Message,
+    intent: Intent,
+    stored: ReadonlyMap<string, StoredMessage>,
+  ): void {
+    const { ends, bounces } = intent;
+    if (bounces.length === 0) return;
+    const isDone =
+      ends.size > 0 && [...ends.keys()].every((index) => message.entries[index]?.end !== undefined);
+    for (const { id, envelope } of bounces) {
+      const isThere = stored.has(id);
+      if (ends.size > 0 && isThere !== isDone && !this.isGone(id)) {
+        this.blame(
+          `P4: notice ${id} is ${isThere ? "" : "not "}stored, its settlement of ${message.id} is ${isDone ? "" : "not "}`,
+        );
+      }
+      if (!isThere || this.#isKnown(id)) continue;
+      const bounce = openMessage(id, envelope, [id], this.#now(), this.#now());
+      this.messages.set(id, bounce);
+      this.#store(bounce);
+    }
+    if (isDone) this.#reported(message, bounces);
+  }
+}

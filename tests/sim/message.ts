@@ -1,0 +1,105 @@
+import type { Envelope, Notify } from "../../src/mail/envelope.ts";
+import { type Report, readReport } from "./report.ts";
+
+export type End = "delivered" | "bounced" | "dropped";
+
+/** One recipient of one stored message. */
+export interface Entry {
+  readonly index: number;
+  readonly address: string;
+  readonly notify: readonly Notify[] | undefined;
+  end?: End;
+  /** How often a peer took it. */
+  taken: number;
+  /** Up to so many takings the queue cannot know of, so that it may try again: P5's window. */
+  excused: number;
+  /** The notice that reports its failure. */
+  notice?: string;
+}
+
+/** What was asked of a message and is not acknowledged. */
+export interface Intent {
+  readonly ends: ReadonlyMap<number, End>;
+  readonly attempts?: number;
+  readonly due?: number;
+  readonly bounces: readonly { readonly id: string; readonly envelope: Envelope }[];
+}
+
+export interface Message {
+  readonly id: string;
+  readonly sender: string;
+  readonly entries: readonly Entry[];
+  /** Messages that are stored together or not at all (P2). */
+  readonly group: readonly string[];
+  /** What it says, when it is a notification. */
+  readonly report?: Report;
+  /** `refused`: the store said no; only a power cut may bring back what it could not take away any more. */
+  state: "writing" | "stored" | "refused";
+  attempts: number;
+  notBefore: number;
+  isHeld: boolean;
+  underWay: number;
+  touchedAt: number;
+  readonly intents: Set<Intent>;
+}
+
+/** A message that somebody is about to store. */
+export function openMessage(
+  id: string,
+  envelope: Envelope,
+  group: readonly string[],
+  notBefore: number,
+  now: number,
+): Message {
+  const report = readReport(envelope);
+  return {
+    id,
+    sender: envelope.sender,
+    group,
+    ...(report && { report }),
+    entries: envelope.recipients.map(({ address, notify }, index) => ({
+      index,
+      address,
+      notify,
+      taken: 0,
+      excused: 0,
+    })),
+    state: "writing",
+    attempts: 0,
+    notBefore,
+    isHeld: false,
+    underWay: 0,
+    touchedAt: now,
+    intents: new Set(),
+  };
+}
+
+/** P4: who fails is reported in the same step, once, and nobody else is. Says what is wrong with that. */
+export function faultsOfNotices(message: Message, { ends, bounces }: Intent): readonly string[] {
+  const reports = bounces.flatMap(({ envelope }) => readReport(envelope) ?? []);
+  const named = reports
+    .filter(({ action }) => action === "failed")
+    .flatMap(({ recipients }) => recipients)
+    .toSorted();
+  const failed = message.entries
+    .filter(({ end, index }) => end === undefined && ends.get(index) === "bounced")
+    .filter((entry) => wantsFailure(message, entry))
+    .map(({ address }) => address)
+    .toSorted();
+  const faults: string[] = [];
+  if (failed.join() !== named.join()) {
+    faults.push(
+      `P4: ${message.id} fails for [${failed.join()}], its notices name [${named.join()}]`,
+    );
+  }
+  for (const { envelope } of bounces) {
+    const isToSender = envelope.recipients[0]?.address === message.sender;
+    if (envelope.sender === "" && isToSender) continue;
+    faults.push(`P4: a notice about ${message.id} does not go to its sender`);
+  }
+  return faults;
+}
+
+function wantsFailure({ sender }: Message, { notify }: Entry): boolean {
+  return sender !== "" && (notify === undefined || notify.includes("FAILURE"));
+}
