@@ -55,6 +55,12 @@ test("the content is sent only to a peer that took a recipient", () => {
   expect(ends[0]).toMatchObject({ session: "clean", answers: [{ kind: "reply", phase: "rcpt" }] });
 });
 
+test.each([334, 354, 399])("%i to the end of data is no receipt", (end) => {
+  const { transaction, ends } = dialogue(1, false);
+  for (const one of [250, 250, 354, end]) transaction.reply(one, `${one} x`);
+  expect(ends).toMatchObject([{ session: "unusable", answers: [{ kind: "garbled" }] }]);
+});
+
 test.each(["is lost", "is closed with 421"])(
   "a refused sender counts for everybody, before and after the connection %s",
   (how) => {
