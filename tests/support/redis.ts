@@ -69,7 +69,8 @@ export async function startRedis(options: RedisOptions = {}): Promise<RedisServe
 async function start(port: number, dir: TempDir, args: readonly string[]): Promise<Child> {
   const own = ["--bind", "127.0.0.1", "--port", String(port), "--dir", dir.path, "--save", ""];
   const durable = ["--appendonly", "yes", "--appendfsync", "always", "--loglevel", "warning"];
-  return startChild([SERVER, ...own, ...durable, ...args]);
+  const quick = ["--repl-diskless-sync-delay", "0"];
+  return startChild([SERVER, ...own, ...durable, ...quick, ...args]);
 }
 
 /** It answers, if only that this client may not ask. */
@@ -84,4 +85,40 @@ async function runCli(port: number, args: readonly string[]): Promise<string> {
   const output = child.output().trim();
   if (code !== 0) throw new Error(output);
   return output;
+}
+
+/** A Sentinel that watches one primary and decides alone. */
+export interface Sentinel extends AsyncDisposable {
+  readonly port: number;
+  /** Whether it could fail over to somebody by now. */
+  knowsReplica(): Promise<boolean>;
+}
+
+/** Starts a Sentinel that calls the primary on this port `service`, and gives it up after half a second. */
+export async function startSentinel(service: string, primaryPort: number): Promise<Sentinel> {
+  const port = await freePort();
+  const dir = tempDir("sentinel");
+  const config = dir.join("sentinel.conf");
+  const lines = [
+    "bind 127.0.0.1",
+    `port ${port}`,
+    `dir ${dir.path}`,
+    `sentinel monitor ${service} 127.0.0.1 ${primaryPort} 1`,
+    `sentinel down-after-milliseconds ${service} 500`,
+    `sentinel failover-timeout ${service} 2000`,
+  ];
+  await Bun.write(config, `${lines.join("\n")}\n`);
+  const child = startChild([SERVER, config, "--sentinel"]);
+  await until("redis-sentinel", () => isReady(port));
+  return {
+    port,
+    async knowsReplica() {
+      const replicas = await runCli(port, ["sentinel", "replicas", service]);
+      return /^slave$/mu.test(replicas) && /^ok$/mu.test(replicas);
+    },
+    async [Symbol.asyncDispose]() {
+      await child.stop();
+      await dir[Symbol.asyncDispose]();
+    },
+  };
 }

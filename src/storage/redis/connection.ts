@@ -1,5 +1,6 @@
 import { readFileSync } from "node:fs";
 import { Cluster, Redis } from "ioredis";
+import type { Clock } from "../../lib/world.ts";
 import { QueueError } from "../../mail/queue-error.ts";
 import { messageOf, openError } from "./errors.ts";
 import { SCRIPTS, type ScriptName } from "./lua.ts";
@@ -41,11 +42,11 @@ export interface Connection {
 
 type Client = Redis | Cluster;
 
-/**
- * Connects, or rejects with what is wrong: `StoreConfigError` when trying again would not help. A server that owes an answer
- * and says nothing for `silenceMs` counts as gone.
- */
-export async function connect(address: RedisAddress, silenceMs: number): Promise<Connection> {
+/** Connects, or rejects with what is wrong: `StoreConfigError` when trying again would not help. */
+export async function connect(
+  address: RedisAddress,
+  { clock, silenceMs }: ConnectParts,
+): Promise<Connection> {
   const where = shownRedisUrl(address);
   const state: State = { isStarting: true, reason: "" };
   const client = clientOf(address, state, silenceMs);
@@ -54,15 +55,37 @@ export async function connect(address: RedisAddress, silenceMs: number): Promise
     state.error = error;
   });
   try {
-    await client.connect();
+    // A cluster in which slots are nowhere would be asked for ever.
+    if (client instanceof Cluster) await within(client.connect(), clock, silenceMs);
+    else await client.connect();
     // A database that does not exist is only told of in passing.
-    if (state.error !== undefined) throw state.error;
+    if (state.error?.name === "ReplyError") throw state.error;
   } catch (error) {
     client.disconnect();
     throw openError(where, state.error ?? error);
   }
   state.isStarting = false;
-  return connectionOver(client, state, (blockMs) => connect(address, silenceMs + blockMs));
+  return connectionOver(client, state, (blockMs) =>
+    connect(address, { clock, silenceMs: silenceMs + blockMs }),
+  );
+}
+
+export interface ConnectParts {
+  readonly clock: Clock;
+  /** A server that owes an answer and says nothing for so long counts as gone. */
+  readonly silenceMs: number;
+}
+
+async function within(work: Promise<void>, clock: Clock, ms: number): Promise<void> {
+  const late = Promise.withResolvers<never>();
+  const cancel = clock.after(ms, () => late.reject(new Error("Connection is closed: too late")));
+  try {
+    await Promise.race([work, late.promise]);
+  } finally {
+    cancel();
+    // Whoever comes second has nobody to tell.
+    work.catch(() => undefined);
+  }
 }
 
 interface State {

@@ -45,7 +45,7 @@ export async function openRedisStorage(
   if (address.kind === "cluster" && address.replicas + address.synced > 0) {
     throw new StoreConfigError(`${where}: a cluster has min-replicas-to-write for replicas=`);
   }
-  const connection = await connect(address, silenceMs);
+  const connection = await connect(address, { clock: world.clock, silenceMs });
   try {
     for (const text of await checkPromises(connection, address, where)) {
       emit({ kind: "lifecycle", what: "warning", text: `${where} MAY LOSE MAIL: ${text}` });
