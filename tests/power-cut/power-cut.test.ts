@@ -3,7 +3,7 @@ import { describeWithPeers } from "../support/peers.ts";
 import { cutPower } from "./power-cut.ts";
 
 /** SLIMTA_QUEUE_POWER_CUT_STATES: how many states of each recording; SLIMTA_QUEUE_POWER_CUT_SEED: which ones. */
-const states = Number(Bun.env.SLIMTA_QUEUE_POWER_CUT_STATES ?? 300);
+const states = Number(Bun.env.SLIMTA_QUEUE_POWER_CUT_STATES ?? 240);
 const seed = Number(Bun.env.SLIMTA_QUEUE_POWER_CUT_SEED ?? 1);
 
 describeWithPeers(["strace"], "a power cut at any instant (P1-P6)", () => {
