@@ -225,6 +225,10 @@ function queue() {
       default: 5,
       doc: "Deliveries at once to a destination of which nothing is known yet.",
     }),
+    lease: setting(kind.duration(5000), {
+      default: "15m",
+      doc: "After this long without a sign of life from a node, others that share its queue take its mail over.",
+    }),
     window: setting(kind.whole(10, 1_000_000), {
       default: 10_000,
       doc: "Due messages that are in memory; the others wait in the spool.",

@@ -3,17 +3,16 @@ import type { QueueStorage } from "../storage/storage.ts";
 import type { Deadlines } from "./deadlines.ts";
 import type { Persistence } from "./persistence.ts";
 
-/** How long a lease lasts: after a crash, others take the mail over this late at the latest. */
-export const LEASE_MS = 15 * 60_000;
-/** How often custody is looked after while there is any. */
+/** How long a lease lasts, unless told: after a crash, others take the mail over this late at the latest. */
+export const LEASE_MS: number = 15 * 60_000;
+/** How often custody is looked after while there is any, or more often when leases are short. */
 const TICK_MS = 60_000;
-/** Leases are renewed at each so many ticks: three tries before one ends. */
-const RENEW_TICKS = 4;
 
 export interface CustodyParts {
   readonly storage: Pick<QueueStorage, "renew" | "release">;
   readonly clock: Clock;
   readonly holder: string;
+  readonly leaseMs?: number;
   readonly deadlines: Deadlines;
   readonly persistence: Persistence;
   /** A message that was leased once more while it was here is due in storage again. */
@@ -27,20 +26,27 @@ export interface CustodyParts {
  */
 export class Custody {
   readonly #parts: CustodyParts;
+  readonly #leaseMs: number;
+  /** How old a lease is when it is renewed: three tries before it ends. */
+  readonly #renewMs: number;
+  readonly #tickMs: number;
   /** By id; true once the relay has it. */
   readonly #messages = new Map<string, boolean>();
   /** Leased once more while they were here. */
   readonly #twice = new Set<string>();
   #cancelTick: (() => void) | undefined;
-  #ticks = 0;
+  #sinceRenewalMs = 0;
 
   constructor(parts: CustodyParts) {
     this.#parts = parts;
+    this.#leaseMs = parts.leaseMs ?? LEASE_MS;
+    this.#renewMs = (this.#leaseMs * 4) / 15;
+    this.#tickMs = Math.min(TICK_MS, this.#renewMs);
   }
 
   /** Until when to lease what is taken at this instant. */
   leaseUntil(): number {
-    return this.#parts.clock.now() + LEASE_MS;
+    return this.#parts.clock.now() + this.#leaseMs;
   }
 
   /**
@@ -53,7 +59,7 @@ export class Custody {
       return false;
     }
     this.#messages.set(id, false);
-    this.#cancelTick ??= this.#parts.clock.after(TICK_MS, this.#tick);
+    this.#cancelTick ??= this.#parts.clock.after(this.#tickMs, this.#tick);
     return true;
   }
 
@@ -100,15 +106,16 @@ export class Custody {
   readonly #tick = (): void => {
     this.#cancelTick = undefined;
     this.#parts.deadlines.sweep();
-    this.#ticks += 1;
+    this.#sinceRenewalMs += this.#tickMs;
     if (this.#messages.size === 0) return;
-    this.#cancelTick = this.#parts.clock.after(TICK_MS, this.#tick);
-    if (this.#ticks % RENEW_TICKS === 0) void this.#renew();
+    this.#cancelTick = this.#parts.clock.after(this.#tickMs, this.#tick);
+    if (this.#sinceRenewalMs >= this.#renewMs) void this.#renew();
   };
 
   async #renew(): Promise<void> {
     const { storage, holder } = this.#parts;
     const ids = [...this.#messages.keys()];
+    this.#sinceRenewalMs = 0;
     await storage.renew(ids, holder, this.leaseUntil()).catch(() => undefined);
   }
 }

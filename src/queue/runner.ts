@@ -13,6 +13,8 @@ import { deferSuspended } from "./suspended.ts";
 export interface RunnerOptions extends AgendaOptions {
   /** After this long an attempt is ended. */
   readonly attemptMaxMs: number;
+  /** After this long without a sign of life others take over what this process has. */
+  readonly leaseMs?: number;
 }
 
 /** Attempts whose settlement is not durable yet; beyond, no more are started until the disk comes along. */
@@ -56,6 +58,7 @@ export class Runner {
       storage,
       clock,
       holder,
+      ...(options.leaseMs !== undefined && { leaseMs: options.leaseMs }),
       deadlines: this.#deadlines,
       persistence: this.#persistence,
       onReturned: () => this.#feed.look(),

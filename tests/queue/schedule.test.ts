@@ -233,6 +233,19 @@ describe("the time of an attempt", () => {
     expect(faulty.calls("renew")).toBeGreaterThan(10);
   });
 
+  test("a lease is as short as it is set, and is renewed three times before it would end", async () => {
+    const leaseMs = 30 * SECOND;
+    const { world, relay, send, faulty, kept } = setUp({ options: { leaseMs } });
+    relay.hangs = () => true;
+    await send("bob@one.test");
+    await world.advance(MINUTE);
+    expect(faulty.calls("renew")).toBe(7);
+    await world.advance(10 * MINUTE);
+    const now = world.clock.now();
+    expect(await kept.lease(now, 9, { holder: "other", until: now + leaseMs })).toEqual([]);
+    expect(relay.calls).toHaveLength(1);
+  });
+
   test("when leases cannot be renewed, a message that comes again is not started twice", async () => {
     const { world, relay, send, faulty, control, kept } = setUp();
     relay.hangs = () => true;
