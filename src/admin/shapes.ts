@@ -68,6 +68,8 @@ export function detailJson(detail: MessageDetail) {
     delay_notified: detail.delayNotified,
     recipient_count: detail.recipientCount,
     client: { ip: client.ip, host: client.host, name: client.name, protocol: client.protocol },
+    holder: detail.lease?.holder ?? null,
+    leased_until: instant(detail.lease?.until ?? null),
     recipients: recipientsOf(detail),
   };
 }

@@ -150,6 +150,7 @@ export function messageText(detail: MessageDetail, now: number): string {
       printable(`from ${client.host} [${client.ip}], ${client.protocol}, HELO ${client.name}`, 400),
     ]),
     block("tried", [`${tries}, next ${nextText(detail.state, detail.due, now)}`]),
+    detail.lease === undefined ? "" : block("held by", [printable(detail.lease.holder, 200)]),
     expiry === null ? "" : block("expires", [`${expiry}, ${until(detail.expiresAt, now)}`]),
     detail.delayNotified ? block("sender", ["was told of the delay"]) : "",
     "\n",

@@ -1,4 +1,5 @@
 import { mkdirSync } from "node:fs";
+import { hostname } from "node:os";
 import { dirname } from "node:path";
 import { adminRoutes } from "../admin/routes.ts";
 import {
@@ -48,12 +49,13 @@ export interface Daemon extends Whereabouts {
 /** Opens everything inside-out, or nothing: what opened before something failed is closed again. */
 export async function openDaemon(config: Config, parts: DaemonParts): Promise<Daemon> {
   const { world } = parts;
+  const node = hostname();
   await using opening = new AsyncDisposableStack();
   let sample: () => Promise<MetricsSample> = () => Promise.reject(new Error("not started"));
   const metrics = openMetrics({
     now: world.clock.now,
     startedAt: parts.startedAt,
-    build: { version: parts.version },
+    build: { version: parts.version, node },
     sample: () => sample(),
   });
   const emit = fanOut([parts.log, metrics.observe]);
@@ -61,7 +63,12 @@ export async function openDaemon(config: Config, parts: DaemonParts): Promise<Da
   opening.defer(() => storage.close());
   const relay = relayOf(config, world);
   opening.defer(async () => await relay?.close());
-  const queue = openQueue(queueOptions(config), { storage, world, emit, ...(relay && { relay }) });
+  const queue = openQueue(queueOptions(config, node), {
+    storage,
+    world,
+    emit,
+    ...(relay && { relay }),
+  });
   const state: State = { phase: "starting" };
   sample = () => sampleOf(config, queue, storage, state, world.clock.now());
 

@@ -23,11 +23,12 @@ const POLICIES: Readonly<Record<Config["policy"]["chain"][number], Policy>> = {
   "split-recipient": recipientSplit,
 };
 
-/** What the configuration says about the queue, in the queue's own words. */
-export function queueOptions(config: Config): QueueOptions {
+/** What the configuration says about the queue, in the queue's own words; `node` is this one among those that share it. */
+export function queueOptions(config: Config, node?: string): QueueOptions {
   const { queue, smtp, policy, bounce } = config;
   const limits = { stepsMs: queue.retry, jitter: queue.jitter };
   return {
+    ...(node !== undefined && { node }),
     hostname: smtp.hostname,
     policies: [hopLimit(smtp.receivedMax), ...policy.chain.map((name) => POLICIES[name])],
     lifetimes: {
@@ -47,6 +48,7 @@ export function queueOptions(config: Config): QueueOptions {
     waitingMax: queue.window,
     waitingPerDestinationMax: queue.windowPerDestination,
     attemptMaxMs: ATTEMPT_MAX_MS,
+    leaseMs: queue.lease,
     throttle: {
       limitStart: queue.perDestinationStart,
       limitMax: queue.perDestinationMax,

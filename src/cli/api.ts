@@ -38,6 +38,8 @@ export const detailSchema = v.object({
   ...messageSchema.entries,
   expires_at: v.nullish(instant),
   client: v.nullish(v.record(v.string(), v.unknown())),
+  holder: text,
+  leased_until: v.nullish(instant),
   recipients: v.array(v.object({ ...recipient.entries, relay: text, orcpt: text })),
 });
 

@@ -113,6 +113,7 @@ async function describeTo(stdout: Writer, message: Detail): Promise<void> {
     ["received", message.received_at],
     ["attempts", String(message.attempts)],
     ["next", message.state === "hold" ? "when released" : (message.due_at ?? "")],
+    ["held by", message.holder && `${message.holder} until ${message.leased_until ?? "?"}`],
     ["expires", message.expires_at ?? ""],
     ...message.recipients.flatMap(recipientRows),
   ];

@@ -6,6 +6,7 @@ import type {
   MessageSummary,
   RecipientChange,
   StorageInfo,
+  Tenure,
 } from "../storage/storage.ts";
 
 /** The message is being delivered at this moment: what was asked would come too late, or twice. Trying again helps. */
@@ -80,4 +81,6 @@ export interface MessageDetail extends MessageSummary {
   readonly original: readonly Recipient[];
   /** The last thing known of each recipient that an attempt touched, done ones included. */
   readonly recipients: readonly RecipientChange[];
+  /** Which node has it, until when, where several share the queue. */
+  readonly lease?: Tenure;
 }

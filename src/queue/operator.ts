@@ -208,8 +208,7 @@ async function* pagesOf(
 
 async function detailOf(id: string, parts: OperatorParts): Promise<MessageDetail> {
   const message = await parts.storage.get(id);
-  const { envelope, state, attempts, due, delayNotified, recipients, recipientCount, original } =
-    message;
+  const { envelope, state, attempts, due, delayNotified, recipients, recipientCount } = message;
   return {
     id,
     state,
@@ -222,8 +221,9 @@ async function detailOf(id: string, parts: OperatorParts): Promise<MessageDetail
     recipientCount,
     envelope,
     delayNotified,
-    original,
+    original: message.original,
     recipients,
+    ...(message.lease && { lease: message.lease }),
     expiresAt: expiryOf(envelope, parts.lifetimes),
   };
 }

@@ -18,6 +18,8 @@ export interface QueueOptions extends RunnerOptions {
   readonly policies: readonly Policy[];
   readonly lifetimes: Lifetimes;
   readonly notices: NoticeOptions;
+  /** What this node is called among those that share a queue. */
+  readonly node?: string;
 }
 
 export interface QueueParts {
@@ -55,7 +57,8 @@ export interface Queue {
 export function openQueue(options: QueueOptions, parts: QueueParts): Queue {
   const { storage, relay, world, emit } = parts;
   const newId = idMaker(world.clock.now, world.random);
-  const holder = newId();
+  // Nodes may have one name; leases must not be mistaken for those of a process before.
+  const holder = options.node === undefined ? newId() : `${options.node}/${newId()}`;
   const policies = [...options.policies];
   const front = frontOf(options.hostname, policies, world);
 

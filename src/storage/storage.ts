@@ -135,6 +135,14 @@ export interface StoredMessage {
   readonly original: readonly Recipient[];
   /** The last thing known of each recipient that an attempt touched, done ones included. */
   readonly recipients: readonly RecipientChange[];
+  /** Who has it, until when; only a store that nodes share says, since else it is always this process. */
+  readonly lease?: Tenure;
+}
+
+/** Who has a message leased, and until when. */
+export interface Tenure {
+  readonly holder: string;
+  readonly until: number;
 }
 
 export interface LeaseOptions {

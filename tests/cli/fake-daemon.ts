@@ -88,6 +88,8 @@ function detail({ id, state, sender, domain }: FakeMessage) {
     attempts: 2,
     domain,
     held: state === "hold",
+    holder: state === "active" ? "relay-1/1F6YH3Q2K0NODE00" : null,
+    leased_until: state === "active" ? "2026-11-05T04:18:02.000Z" : null,
     client: { ip: "192.0.2.1", host: "c.example", name: "c", protocol: "ESMTP" },
     recipients: [
       { index: 0, address: `a@${domain}`, status: "pending", reason, relay: null },

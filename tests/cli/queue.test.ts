@@ -134,6 +134,14 @@ describe("queue show", () => {
     expect(out).toContain("          (451 4.4.1 connect to mx: timed out)\n");
   });
 
+  test("tells which node has a message, where several share the queue", async () => {
+    const { out: mine } = await run(["queue", "show", `${id}`, ...daemon.at]);
+    expect(mine).not.toContain("held by");
+    daemon.messages = some(1, "active");
+    const { out } = await run(["queue", "show", `${id}`, ...daemon.at]);
+    expect(out).toContain("held by   relay-1/1F6YH3Q2K0NODE00 until 2026-11-05T04:18:02.000Z\n");
+  });
+
   test("raw content comes byte by byte, the header alone on request", async () => {
     const raw: Uint8Array[] = [];
     const stdout = {

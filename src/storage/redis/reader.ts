@@ -34,12 +34,12 @@ export class Reader {
     const { base, fresh, steps, connection } = this.#parts;
     const known = fresh.get(id);
     // Its content is as it was, but others may have changed its state.
-    if (known !== undefined) return storedMessage(await this.row(id), known);
+    if (known !== undefined) return withLease(await this.row(id), known);
     const read = () => connection.runForBytes("read", base, [id, ...ROW_FIELDS]);
     const [fields, record] = (await steps.done("cannot read the message", read)) as unknown[];
     const row = await this.#rowOf(id, fields as readonly unknown[]);
     try {
-      return storedMessage(row, await this.#envelope(row, record));
+      return withLease(row, await this.#envelope(row, record));
     } catch (error) {
       if (!(error instanceof DamagedError)) throw error;
       await this.moveAside(id, error.message);
@@ -100,11 +100,22 @@ export class Reader {
   }
 
   #here(row: SeenRow): SeenRow {
-    return { ...row, due: this.#parts.time.fromServer(row.due) };
+    const { time } = this.#parts;
+    const { lease } = row;
+    return {
+      ...row,
+      due: time.fromServer(row.due),
+      lease: lease && { ...lease, until: time.fromServer(lease.until) },
+    };
   }
 
   #forget(id: string): void {
     this.#parts.fresh.drop(id);
     this.#parts.seen.forget(id);
   }
+}
+
+function withLease(row: SeenRow, envelope: Envelope): StoredMessage {
+  const message = storedMessage(row, envelope);
+  return row.lease === null ? message : { ...message, lease: row.lease };
 }

@@ -1,11 +1,12 @@
 import { EPOCH_HELD, EPOCH_LEASED, type MessageRow } from "../message-row.ts";
+import type { Tenure } from "../storage.ts";
 
 /** A row as it was in Redis, and what says whether it still is. */
 export interface SeenRow extends MessageRow {
   readonly version: string;
   /** Where the body is when it is not in the record. */
   readonly body: string | null;
-  readonly holder: string | null;
+  readonly lease: Tenure | null;
 }
 
 /** The fields that make a row, in the order in which they are asked for. */
@@ -13,7 +14,7 @@ export const ROW_FIELDS: readonly string[] = [..."vetdazcsnpkhub"];
 
 /** Reads what `HMGET` with `ROW_FIELDS` says; `null`: there is no such message, `undefined`: it is damaged. */
 export function readRow(id: string, fields: readonly unknown[]): SeenRow | null | undefined {
-  const [v, e, t, d, a, z, c, s, n, p, k, h, , b] = fields.map(textOf);
+  const [v, e, t, d, a, z, c, s, n, p, k, h, u, b] = fields.map(textOf);
   if (v === null || v === undefined) return null;
   const [due, attempts, size, receivedAt, recipientCount] = [t, a, z, c, n].map(numberOf);
   const epoch = epochOf(numberOf(e), k, h);
@@ -36,7 +37,7 @@ export function readRow(id: string, fields: readonly unknown[]): SeenRow | null 
     sender: s,
     recipientCount: recipients,
     state: p ?? null,
-    holder: h ?? null,
+    lease: h == null ? null : { holder: h, until: Number(u) },
     body: b ?? null,
   };
 }

@@ -3,7 +3,7 @@ import type { Envelope } from "../../mail/envelope.ts";
 import { adoptBodies } from "../adopt-bodies.ts";
 import type { FreshMessages } from "../disk/fresh.ts";
 import { numbered } from "../message-row.ts";
-import type { WriteOptions } from "../storage.ts";
+import type { Tenure, WriteOptions } from "../storage.ts";
 import { openUpload, type Uploads } from "./bodies.ts";
 import type { Confirm } from "./confirmation.ts";
 import type { Argument } from "./connection.ts";
@@ -103,7 +103,7 @@ export class Writer {
     requireDone(answer);
     packed.taken();
     await confirm();
-    if (lease !== undefined) this.#remember(entries, packed, versions, lease.holder);
+    if (lease !== undefined) this.#remember(entries, packed, versions, lease);
   }
 
   /** What is leased to this node is read and settled by it soon. */
@@ -111,14 +111,14 @@ export class Writer {
     entries: readonly Entry[],
     { rows }: Packed,
     versions: readonly string[],
-    holder: string,
+    lease: Tenure,
   ): void {
     const { seen, fresh } = this.#parts;
     for (const [index, row] of rows.entries()) {
       const version = versions[index];
       const envelope = entries[index]?.envelope;
       if (!version || envelope === undefined) continue;
-      seen.note({ ...row, version, body: null, holder });
+      seen.note({ ...row, version, body: null, lease });
       fresh.keep(row.id, numbered(envelope));
     }
   }

@@ -1,0 +1,15 @@
+import { expect, test } from "bun:test";
+import { detail, fakeApp, IDS } from "./fake-control.ts";
+
+test("where nodes share a queue it is said who has a message", async () => {
+  const lease = { holder: "relay-1/1F6YH3Q2K0NODE00", until: Date.UTC(2026, 10, 21) };
+  const leased = detail(IDS[0] ?? "", { state: "active", lease });
+  const { app } = fakeApp({ control: { show: async () => leased } });
+  const body = await (await app.request(`/v1/messages/${IDS[0]}`)).json();
+  expect(body).toMatchObject({
+    holder: lease.holder,
+    leased_until: "2026-11-21T00:00:00.000Z",
+  });
+  const text = await (await app.request(`/v1/messages/${IDS[0]}?format=text`)).text();
+  expect(text).toContain(lease.holder);
+});
