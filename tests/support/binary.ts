@@ -49,6 +49,8 @@ export interface DaemonOptions extends ChildOptions {
   /** Fixed ports, for a daemon that is started again at the same place. */
   readonly smtpPort?: number;
   readonly adminPort?: number;
+  /** It accepts no mail: a node that only relays what others accept. */
+  readonly relayOnly?: true;
   readonly command?: readonly string[];
   readonly readyTimeoutMs?: number;
   /** What `/readyz` says once it is up, for a daemon that cannot accept mail; 200 by default. */
@@ -69,7 +71,8 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   const smtpPort = options.smtpPort ?? (await freePort());
   const adminPort = options.adminPort ?? (await freePort());
   const command = options.command ?? productCommand();
-  const addresses = ["--smtp", `127.0.0.1:${smtpPort}`, "--admin", `127.0.0.1:${adminPort}`];
+  const smtp = options.relayOnly ? "none" : `127.0.0.1:${smtpPort}`;
+  const addresses = ["--smtp", smtp, "--admin", `127.0.0.1:${adminPort}`];
   const child = startChild(
     [...command, "serve", ...addresses, "--spool", options.spool, ...(options.args ?? [])],
     options,
