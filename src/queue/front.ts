@@ -55,15 +55,18 @@ export async function storeAndOffer(
   const { storage, runner, holder, now, fresh } = to;
   const domains = made.map(({ envelope }) => firstDomain(envelope));
   if (!runner?.reserve(domains)) return await store(made, to, tell);
+  const lease = { holder, until: runner.leaseUntil() };
   try {
-    const lease = { holder, until: runner.leaseUntil() };
     await storage.write(envelopesOf(made), now, { ids: idsOf(made), fresh, lease });
   } catch (error) {
     runner.unreserve(domains);
     throw error;
   }
   tell();
-  runner.offer(made.map(({ id }, index) => ({ id, domain: domains[index] ?? "", due: now })));
+  runner.offer(
+    made.map(({ id }, index) => ({ id, domain: domains[index] ?? "", due: now })),
+    lease.until,
+  );
 }
 
 /** The same, for its turn later. */

@@ -3,7 +3,7 @@ import { failed, succeeded } from "../schedule/throttle.ts";
 import { CorruptError, type Lease, NotFoundError } from "../storage/storage.ts";
 import { Agenda, type AgendaOptions, type Lane, type Waiting } from "./agenda.ts";
 import { type Attempted, type AttemptParts, attempt } from "./attempt.ts";
-import { Custody } from "./custody.ts";
+import { Custody, LEASE_MS } from "./custody.ts";
 import { Deadlines } from "./deadlines.ts";
 import { Feed } from "./feed.ts";
 import { listen } from "./news.ts";
@@ -122,10 +122,14 @@ export class Runner {
     return this.#agenda.reserve(this.#destinations(domains), this.#now());
   }
 
-  /** Fills the places that `reserve` kept. */
-  offer(leases: readonly Lease[]): void {
+  /** Fills the places that `reserve` kept, with messages that are leased until then. */
+  offer(leases: readonly Lease[], until: number): void {
     this.#agenda.unreserve(this.#destinations(leases.map(({ domain }) => domain)));
-    if (this.#draining) this.#giveBack(leases.map(({ id }) => id));
+    const ids = leases.map(({ id }) => id);
+    // Storage took so long that the lease may end before it is renewed: what is done under it would not count.
+    const isStale = until - this.#now() < LEASE_MS / 2;
+    if (this.#draining) this.#giveBack(ids);
+    else if (isStale) this.#track(this.#custody.giveBack(ids).then(() => this.#feed.look()));
     else this.#take(leases);
   }
 

@@ -105,7 +105,8 @@ class Script {
   something(): void {
     const roll = this.#roll();
     const { commands } = this;
-    if (roll < 0.62) this.#burst();
+    if (roll < 0.02) this.#pile();
+    else if (roll < 0.62) this.#burst();
     else if (roll < 0.74) this.#peer();
     else if (roll < 0.84) this.#operator();
     else if (roll < 0.92) this.#fault();
@@ -136,6 +137,21 @@ class Script {
       const recipients = this.#roll() < 0.75 ? 1 : 1 + Math.floor(this.#roll() * 5);
       this.#send(domain, recipients);
     }
+  }
+
+  /** More mail than a slow destination is trusted with; some of what waits for its turn is held or taken out. */
+  #pile(): void {
+    const roll = this.#roll;
+    const domain = this.#domain();
+    this.commands.push({ do: "peer", domain, is: "slow", ms: 5000 });
+    for (let count = 0; count < 14; count += 1) this.#send(domain, 1);
+    this.commands.push({ do: "advance", ms: 100 });
+    for (let back = 0; back < 4; back += 1) {
+      const verb = pick(roll, ["hold", "hold", "remove", "bounce"] as const);
+      this.commands.push({ do: "verb", verb, number: this.#sent - back });
+    }
+    this.commands.push({ do: "advance", ms: 30_000 }, { do: "peer", domain, is: "up", ms: 0 });
+    this.#sick.delete(domain);
   }
 
   #send(domain: string, recipients: number): void {

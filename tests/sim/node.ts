@@ -108,7 +108,10 @@ export class Node {
     };
     const opened = engine.open(life, tell);
     this.#opened = opened;
-    const raw = await opened;
+    if (engine.platter) engine.platter.isStarting = true;
+    const raw = await opened.finally(() => {
+      if (engine.platter) engine.platter.isStarting = false;
+    });
     if (life.isDead) return;
     if (engine.isExclusive) ledger.restarted(await this.#everything(raw));
     const isOver = (): boolean => life.isDead && engine.isExclusive;
