@@ -312,6 +312,8 @@ export class Runner {
     const reason = error instanceof Error ? error.message : String(error);
     const text = `what was done with ${id} could not be recorded: ${reason}`;
     this.#parts.emit({ kind: "lifecycle", what: "warning", text });
+    // A lease that was lost is over, and nothing else tells that the message waits in storage again.
+    this.#feed.look();
   }
 
   /** Only what concerns the destination as a whole counts against it. */
