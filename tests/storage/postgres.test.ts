@@ -1,6 +1,10 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
+import { realWorld } from "../../src/lib/world.ts";
 import { bodyContent } from "../../src/mail/content.ts";
 import { QueueError } from "../../src/mail/queue-error.ts";
+import { scheduleStatements } from "../../src/storage/postgres/schedule-statements.ts";
+import { tablesOf } from "../../src/storage/postgres/schema.ts";
+import { storeTime } from "../../src/storage/postgres/store-time.ts";
 import { CorruptError, LostLeaseError, type QueueStorage } from "../../src/storage/storage.ts";
 import { startChild } from "../support/child.ts";
 import { describeWithPeers } from "../support/peers.ts";
@@ -119,6 +123,26 @@ describeWithPeers(["postgres"], "nodes on one PostgreSQL", () => {
     expect(failed).toMatchObject([{ reason: { reply: { code: 451 } } }]);
     expect(await ids(node.storage)).toHaveLength(29);
     expect(node.storage.refusal()).toBeUndefined();
+  });
+
+  test("mail of other domains is found by its domain, however much of it is for one (P9)", async () => {
+    const { url, schema } = fresh();
+    await using node = await openNode(url);
+    const made = Array.from({ length: 2000 }, (_, index) =>
+      envelope({ to: [index < 1900 ? "x@dead.example" : `x@d${index}.example`] }),
+    );
+    await node.storage.write(made, 1);
+    const { ofDomains } = scheduleStatements(tablesOf(schema), storeTime(realWorld.clock, false));
+    const plan = await server.query(`ANALYZE "${schema}".message; SET enable_seqscan = off;
+      SET enable_bitmapscan = off; SET plan_cache_mode = force_generic_plan;
+      PREPARE look (float8, text[], bigint, boolean) AS ${ofDomains};
+      EXPLAIN EXECUTE look (2, ARRAY['d1950.example', 'd1951.example'], 32, false)`);
+    const text = plan.map((row) => Object.values(row).join()).join("\n");
+    expect(text).toContain("message_by_domain");
+    expect(text).not.toContain("message_by_due");
+    const skip = (domain: string) => domain === "dead.example";
+    const options = { holder: "me", until: Date.now() + 60_000, skip };
+    expect(await node.storage.lease(2, 500, options)).toHaveLength(64);
   });
 
   test("news of mail that nobody has leased reaches the others, and only them", async () => {

@@ -35,8 +35,6 @@ const SESSION = {
   // Tables that are empty now and full in a minute have no statistics: every statement here goes by an index.
   enable_seqscan: "off",
   enable_bitmapscan: "off",
-  enable_hashjoin: "off",
-  enable_mergejoin: "off",
   jit: "off",
 };
 
