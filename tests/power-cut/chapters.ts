@@ -108,6 +108,19 @@ export const CHAPTERS: readonly Chapter[] = [
     mayReport: true,
   },
   {
+    name: "queue.db cannot be opened, and its write-ahead file is whole",
+    before: ["someKilled", "blockDatabase"],
+    script: "start",
+    mayReport: true,
+    breaks: [
+      {
+        name: "killed while the new queue.db is filled",
+        how: "kill",
+        behind: (step) => step.kind === "unlink" && step.path.endsWith(".db-wal"),
+      },
+    ],
+  },
+  {
     name: "a record is damaged",
     before: ["some", "damageRecord"],
     script: "quarantine",

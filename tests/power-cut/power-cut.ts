@@ -150,10 +150,12 @@ class Lab {
       disk.take(step);
       if (index < recorded.from || step.kind === "sync-start") continue;
       const random = seededRandom(this.#options.seed + index * 7919);
+      const isBeforeSync = recorded.steps[index + 1]?.kind === "sync-start";
       for (const candidate of candidates(disk, random)) {
         // Put behind the others, so that the map is in the order of steps.
         possible.delete(candidate.key);
-        possible.set(candidate.key, { ...candidate, index });
+        const isLastChance = isBeforeSync && candidate.losesOneName;
+        possible.set(candidate.key, { ...candidate, index, isLastChance });
       }
     }
     return possible;
@@ -246,6 +248,8 @@ const KILLED = 128 + 9;
 interface Cut extends Candidate {
   /** The step behind which the power goes. */
   readonly index: number;
+  /** A name is lost that the sync about to begin may be there for. */
+  readonly isLastChance: boolean;
 }
 
 /** The disk and what clients know, behind so many steps. */
@@ -288,15 +292,22 @@ function somewhere(disk: Disk, seed: number): Image {
   return last ? disk.image(last.survival) : disk.current();
 }
 
-/** As many as wanted, in the order of steps: one of each kind first, as far as there is room. */
+/**
+ * As many as wanted, in the order of steps: one of each kind first, as far as there is room; up to half of that is for
+ * the last chances of names to get lost.
+ */
 function choose(cuts: readonly Cut[], count: number, random: () => number): readonly Cut[] {
   const kinds = new Set<string>();
-  const [first, more]: [Cut[], Cut[]] = [[], []];
+  const [late, first, more]: [Cut[], Cut[], Cut[]] = [[], [], []];
   for (const cut of shuffled(cuts, random)) {
-    (kinds.has(cut.kind) ? more : first).push(cut);
+    if (kinds.has(cut.kind)) more.push(cut);
+    else if (cut.isLastChance && late.length < count / 2) late.push(cut);
+    else first.push(cut);
     kinds.add(cut.kind);
   }
-  return [...first, ...more].slice(0, count).sort((left, right) => left.index - right.index);
+  return [...late, ...first, ...more]
+    .slice(0, count)
+    .sort((left, right) => left.index - right.index);
 }
 
 function shuffled<T>(all: readonly T[], random: () => number): readonly T[] {

@@ -12,7 +12,11 @@ export interface Candidate {
   readonly kind: string;
   /** The extremes, which find most of what there is to find. */
   readonly isExtreme: boolean;
+  /** Just one change of names did not survive. */
+  readonly losesOneName: boolean;
 }
+
+const ALL_BUT_ONE_NAME = "all but one change of names";
 
 /**
  * What a power cut at this instant may leave: of the changes that no sync has covered nothing, everything, bytes
@@ -55,7 +59,9 @@ export function candidates(disk: Disk, random: () => number): readonly Candidate
   ];
   const candidate = (isExtreme: boolean) => (survival: Survival) => {
     const kind = `${disk.version}/${survival.label}/${[...survival.names].join(",")}`;
-    return { survival, isExtreme, kind, key: keyOf(disk.version, survival, data.length > 0) };
+    const losesOneName = survival.label === ALL_BUT_ONE_NAME;
+    const key = keyOf(disk.version, survival, data.length > 0);
+    return { survival, isExtreme, losesOneName, kind, key };
   };
   return [...extremes.map(candidate(true)), ...others.map(candidate(false))];
 }
@@ -99,7 +105,7 @@ function nameAlone({ at }: NameChange, disk: Disk, base: Survival): readonly Sur
   const without = new Set(others.filter((other) => !disk.withCauses(new Set([other])).has(at)));
   return [
     { ...base, label: "one change of names, all bytes", names: alone },
-    { ...base, label: "all but one change of names", names: without },
+    { ...base, label: ALL_BUT_ONE_NAME, names: without },
   ];
 }
 

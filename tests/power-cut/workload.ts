@@ -85,6 +85,11 @@ const scripts: Readonly<Record<string, () => Promise<unknown>>> = {
     await client.remove(id(1));
   },
 
+  /** Starts and does nothing more: every state of the start itself can be looked at. */
+  async start() {
+    await open();
+  },
+
   /** Rounds of mail, with checkpoints while it goes on, until the write-ahead file has been started over twice. */
   async checkpoints() {
     let running: Promise<unknown> = Promise.resolve();
@@ -190,6 +195,12 @@ const scripts: Readonly<Record<string, () => Promise<unknown>>> = {
       (rootpage - 1) * page_size,
     );
     fs.closeSync(fd);
+  },
+
+  /** Puts a directory where SQLite would have a file; the database and its write-ahead file are whole. */
+  async blockDatabase() {
+    fs.rmSync(`${directory}/queue.db-shm`, { force: true });
+    fs.mkdirSync(`${directory}/queue.db-shm`);
   },
 
   /** Changes one octet of the third message. */

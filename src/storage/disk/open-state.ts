@@ -74,7 +74,7 @@ function rebuild(
   reason?: string,
 ): OpenedState {
   const moved = planned ?? `${layout.corrupt}/queue-${stamp}.db`;
-  writePlan(layout, moved);
+  writePlan(layout, moved, planned === undefined ? "w" : "r+");
   // A database beside the one that was moved already is the unfinished work of a start that was cut off.
   if (fs.existsSync(moved)) removeDatabase(layout);
   else moveAside(layout, moved);
@@ -92,9 +92,12 @@ function readPlan({ rebuild: path }: Layout): string | undefined {
   return text.endsWith("\n") ? text.trimEnd() : undefined;
 }
 
-/** Durable before the first file is moved. */
-function writePlan({ rebuild: path, root }: Layout, moved: string): void {
-  const fd = fs.openSync(path, "w", 0o600);
+/**
+ * Durable before the first file is moved. A plan that somebody had begun with is written over in place: were it empty for
+ * an instant, a crash then would make the unfinished database the one to be saved.
+ */
+function writePlan({ rebuild: path, root }: Layout, moved: string, flags: "w" | "r+"): void {
+  const fd = fs.openSync(path, flags, 0o600);
   fs.writeSync(fd, `${moved}\n`);
   fs.fsyncSync(fd);
   fs.closeSync(fd);
