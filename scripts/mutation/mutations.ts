@@ -2,7 +2,11 @@ import type { Mutation } from "./mutation.ts";
 import type { SyncDetectors } from "./syncs.ts";
 
 /** What notices a sync that was left out. */
-export const SYNC_DETECTORS: SyncDetectors = { usual: ["tests/power-cut"], byFile: {} };
+export const SYNC_DETECTORS: SyncDetectors = {
+  usual: ["tests/power-cut"],
+  // It makes nothing durable: it asks whether the disk still does.
+  byFile: { "src/storage/disk/probe.ts": ["tests/storage/faults.test.ts"] },
+};
 
 /** Order on the disk: what must be durable before what. */
 const ORDER: readonly Mutation[] = [
@@ -14,6 +18,30 @@ const ORDER: readonly Mutation[] = [
         file: "src/storage/disk/state-db.ts",
         from: 'db.run("PRAGMA synchronous = NORMAL")',
         to: 'db.run("PRAGMA synchronous = OFF")',
+      },
+    ],
+    tests: ["tests/power-cut"],
+  },
+  {
+    name: "SQLite does not sync when it folds the write-ahead file in, in the thread for that",
+    promise: "P3",
+    edits: [
+      {
+        file: "src/storage/disk/checkpoint-worker.ts",
+        from: 'db.run("PRAGMA synchronous = NORMAL")',
+        to: 'db.run("PRAGMA synchronous = OFF")',
+      },
+    ],
+    tests: ["tests/power-cut"],
+  },
+  {
+    name: "the write-ahead file of a damaged queue.db is moved aside behind it",
+    promise: "P3",
+    edits: [
+      {
+        file: "src/storage/disk/open-state.ts",
+        from: 'for (const suffix of ["-wal", ""]) {',
+        to: 'for (const suffix of ["", "-wal"]) {',
       },
     ],
     tests: ["tests/power-cut"],
@@ -347,6 +375,47 @@ const SAFETY: readonly Mutation[] = [
       },
     ],
     tests: ["tests/edge/data-scanner.test.ts"],
+  },
+  {
+    name: "what a client says behind STARTTLS is read behind the handshake",
+    promise: "P11",
+    edits: [
+      {
+        file: "src/edge/session.ts",
+        from: "    this.#backlog = [];\n    this.#parts.wire.startTls();\n",
+        to: "    this.#hold();\n    this.#parts.wire.startTls();\n",
+      },
+      {
+        file: "src/edge/session.ts",
+        from: '    this.#mode = "command";\n  }\n\n  /** The client sends no more',
+        to: '    this.#mode = "command";\n    this.#release();\n  }\n\n  /** The client sends no more',
+      },
+    ],
+    tests: ["tests/dialogues/run.test.ts"],
+  },
+  {
+    name: "a reply that came before the message counts for it",
+    promise: "P5",
+    edits: [
+      {
+        file: "src/relay/smtp-exchange.ts",
+        from: "    if (!this.#line.hasUnread()) {\n",
+        to: "    if (this.uses >= 0) {\n",
+      },
+    ],
+    tests: ["tests/fuzz/relay.test.ts"],
+  },
+  {
+    name: "a session is used again after a reply nobody asked for",
+    promise: "P5",
+    edits: [
+      {
+        file: "src/relay/smtp-client.ts",
+        from: '      this.#end({ kind: "lost", phase: "mail" });\n      return;\n    }\n    if (this.#setupReplies',
+        to: "      return;\n    }\n    if (this.#setupReplies",
+      },
+    ],
+    tests: ["tests/fuzz/relay.test.ts"],
   },
   {
     name: "the admin port answers without the token",

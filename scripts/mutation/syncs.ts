@@ -1,7 +1,10 @@
 import type { Mutation } from "./mutation.ts";
 
 /** Calls that make bytes or names durable: the engine's own, and the system's behind them. */
-const SYNC = /[\w.#]*\.(?:syncData|syncDirectory|fsyncSync|fdatasyncSync|fsync|fdatasync)\(/gu;
+const SYNC =
+  /(?<![\w.#]|function |async )[\w.#]*\b(?:syncData|syncDirectory|f(?:data)?sync(?:Sync)?)\(/gu;
+/** `syncData(fd: number)`: that is where it is declared. */
+const DECLARATION = /\(\w+: /u;
 /** What a callback gets instead of the sync it waited for. */
 const CALLBACK = /^fs\.f(?:data)?sync\(\w+, (\w+)\)$/u;
 
@@ -18,10 +21,14 @@ export function withoutSyncs(
   text: string,
   detectors: SyncDetectors,
 ): readonly Mutation[] {
-  return [...text.matchAll(SYNC)].map((match) => {
-    const call = text.slice(match.index, endOfCall(text, match.index + match[0].length));
-    const line = lineAround(text, match.index);
-    const number = text.slice(0, match.index).split("\n").length;
+  const found = [...text.matchAll(SYNC)].map((match) => ({
+    at: match.index,
+    call: text.slice(match.index, endOfCall(text, match.index + match[0].length)),
+  }));
+  const calls = found.filter(({ call }) => !DECLARATION.test(call));
+  return calls.map(({ at, call }) => {
+    const line = lineAround(text, at);
+    const number = text.slice(0, at).split("\n").length;
     const edit = { file, from: line, to: line.replace(call, () => replacement(call)) };
     return {
       name: `no sync: ${file}:${number} ${call}`,

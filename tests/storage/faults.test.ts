@@ -229,6 +229,19 @@ describe("a database that cannot be written (P7)", () => {
     expect(states).toEqual(["failing", "recovered"]);
   });
 
+  test("a probe asks whether the disk takes a sync, and leaves nothing", async () => {
+    const disk = failingFiles();
+    await using spool = await openSpool({ files: disk.files });
+    const isProbe = ({ name, path }: FileOperation): boolean =>
+      name === "syncData" && path.startsWith("scratch/");
+    disk.fail("EIO", isProbe);
+    await expect(spool.storage.probe()).rejects.toThrow("the spool cannot be written");
+    disk.recover();
+    await spool.storage.probe();
+    expect(disk.seen.filter(isProbe)).toHaveLength(2);
+    expect(readdirSync(spool.join("scratch"))).toEqual([]);
+  });
+
   test("a sync that failed is made good before anything counts as durable", async () => {
     const disk = failingFiles();
     await using spool = await openSpool({ files: disk.files });
