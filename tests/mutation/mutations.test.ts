@@ -28,7 +28,7 @@ describe("the mutations of bun run mutate", () => {
 
   test("include every sync that the disk engine makes", () => {
     const files = new Bun.Glob("src/storage/**/*.ts").scanSync({ cwd: ROOT });
-    const call = /\b(?:sync(?:Data|Directory)|f(?:data)?sync(?:Sync)?)\((?!\w+: )/gu;
+    const call = /(?<!async )\b(?:sync(?:Data|Directory)|f(?:data)?sync(?:Sync)?)\((?!\w+: )/gu;
     const calls = [...files].flatMap((file) => [
       ...readFileSync(join(ROOT, file), "utf8").matchAll(call),
     ]);
