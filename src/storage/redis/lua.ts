@@ -100,30 +100,50 @@ local function tell(origin, id, due)
   call('XADD', base .. ':news', 'MAXLEN', '~', NEWS_MAX, '*', 'o', origin, 'i', id, 't', due)
 end
 
--- id, due, domain, size, receivedAt, sender, recipients, progress, record, body: ten arguments from at.
+-- id, due, domain, size, receivedAt, sender, recipients, progress, record, body: ten arguments from at. The version is
+-- what it gets if nobody has the id; then it returns the size, else nothing.
 local ADD_ARGUMENTS = 10
-local function add(at, epoch, holder, untilAt, origin)
+local function add(at, epoch, holder, untilAt, origin, version)
   local id = ARGV[at]
   local name = key('m', id)
-  if call('EXISTS', name) == 1 then return '' end
+  if call('HSETNX', name, 'v', version) == 0 then return nil end
   local m = { id = id, e = epoch, t = tonumber(ARGV[at + 1]), d = ARGV[at + 2], a = 0, held = false }
-  if holder ~= '' then m.h = holder; m.u = tonumber(untilAt) end
-  local version = call('HINCRBY', base, 'version', 1)
-  call('HSET', name, 'v', version, 'e', epoch, 't', ARGV[at + 1], 'd', m.d, 'a', 0, 'z', ARGV[at + 3],
-    'c', ARGV[at + 4], 's', ARGV[at + 5], 'n', ARGV[at + 6], 'k', '0')
-  if ARGV[at + 7] ~= '' then call('HSET', name, 'p', ARGV[at + 7]) end
-  if m.h then call('HSET', name, 'h', m.h, 'u', untilAt) end
-  call('SET', key('c', id), ARGV[at + 8])
+  local facts = { 'HSET', name, 'e', epoch, 't', ARGV[at + 1], 'd', m.d, 'a', 0, 'z', ARGV[at + 3],
+    'c', ARGV[at + 4], 's', ARGV[at + 5], 'n', ARGV[at + 6], 'k', '0' }
+  local function fact(field, value) facts[#facts + 1] = field; facts[#facts + 1] = value end
+  if holder ~= '' then
+    m.h = holder
+    m.u = tonumber(untilAt)
+    fact('h', holder)
+    fact('u', untilAt)
+  end
+  if ARGV[at + 7] ~= '' then fact('p', ARGV[at + 7]) end
   local body = ARGV[at + 9]
   if body ~= '' then
-    call('HSET', name, 'b', body)
+    fact('b', body)
     call('HINCRBY', key('b', body), 'refs', 1)
     call('PERSIST', key('b', body))
   end
-  call('HINCRBY', base, 'bytes', ARGV[at + 3])
+  call(unpack(facts))
+  call('SET', key('c', id), ARGV[at + 8])
   place(m)
   if not m.h then tell(origin, id, ARGV[at + 1]) end
-  return tostring(version)
+  return tonumber(ARGV[at + 3])
+end
+
+-- Adds several in a row; returns the version of each that was not there, and nothing for the others.
+local function addAll(at, count, epoch, holder, untilAt, origin)
+  if count == 0 then return {} end
+  local version = call('HINCRBY', base, 'version', count) - count
+  local versions = {}
+  local bytes = 0
+  for index = 1, count do
+    local size = add(at + ADD_ARGUMENTS * (index - 1), epoch, holder, untilAt, origin, version + index)
+    versions[index] = size and tostring(version + index) or ''
+    bytes = bytes + (size or 0)
+  end
+  call('HINCRBY', base, 'bytes', bytes)
+  return versions
 end
 
 -- Bodies that messages of this step refer to: name, count of parts, and the bytes of the only part or nothing when the
@@ -188,8 +208,8 @@ while at <= #ARGV do
   if isLate(deadline) then unit[1] = 'late'
   elseif not bodies(at + 5, count) then unit[1] = 'expired'
   else
-    for index = 0, messages - 1 do
-      unit[#unit + 1] = add(first + ADD_ARGUMENTS * index, epoch, holder, untilAt, origin)
+    for index, version in ipairs(addAll(first, messages, epoch, holder, untilAt, origin)) do
+      unit[index + 1] = version
     end
   end
   answer[#answer + 1] = unit
@@ -209,7 +229,8 @@ if not m then return { 'gone' } end
 if holder ~= '' and not isHeldBy(m, holder, now) then return { 'lost' } end
 if m.v ~= version then return { 'stale' } end
 if not bodies(13, count) then return { 'expired' } end
-for at = 13 + 3 * count, #ARGV, ADD_ARGUMENTS do add(at, epochNow(), '', '', origin) end
+local bounces = 13 + 3 * count
+addAll(bounces, (#ARGV - bounces + 1) / ADD_ARGUMENTS, epochNow(), '', '', origin)
 if ends == '1' then forget(m); return { 'ok', '' } end
 lift(m)
 local endsLease = holder ~= ''
@@ -272,7 +293,7 @@ local function walk(from, to)
 end
 local first, nextEarly = walk(early == '' and '-' or early, '(' .. start)
 local second, nextTimely = walk(timely == '' and '[' .. start or timely, stop)
-local each = math.max(32, math.floor(rowsMax / math.max(1, #first + #second)))
+local each = math.max(4, math.ceil(rowsMax / math.max(1, #first + #second)))
 local answer = { nextEarly, nextTimely, '0' }
 local function rows(domain, from, to, flushed)
   local found = call('ZRANGEBYLEX', key('s', domain), from, to, 'LIMIT', 0, each)
