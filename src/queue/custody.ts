@@ -32,7 +32,9 @@ export class Custody {
   readonly #tickMs: number;
   /** By id; true once the relay has it. */
   readonly #messages = new Map<string, boolean>();
-  /** Leased once more while they were here. */
+  /** On their way back: a lease that is got meanwhile may be the one that storage takes back. */
+  readonly #returning = new Set<string>();
+  /** Leased once more while they were here, or on their way back. */
   readonly #twice = new Set<string>();
   #cancelTick: (() => void) | undefined;
   #sinceRenewalMs = 0;
@@ -49,12 +51,18 @@ export class Custody {
     return this.#parts.clock.now() + this.#leaseMs;
   }
 
+  /** Whether so much of a lease is left that it is renewed before it ends: what is done under one that is over does not count. */
+  isGoodUntil(until: number): boolean {
+    return until - this.#parts.clock.now() >= this.#leaseMs / 2;
+  }
+
   /**
    * False when it is here already: a lease that was lost and came back, or one that a flush made possible while the
-   * settlement was on its way to the disk. Such a lease is given back when the message ends here.
+   * settlement was on its way to the disk. Such a lease is given back when the message ends here. So is one of a message
+   * that is on its way back.
    */
   take(id: string): boolean {
-    if (this.#messages.has(id)) {
+    if (this.#messages.has(id) || this.#returning.has(id)) {
       this.#twice.add(id);
       return false;
     }
@@ -88,14 +96,23 @@ export class Custody {
    * of this process comes back by itself when the lease ends.
    */
   async giveBack(ids: readonly string[]): Promise<void> {
+    if (ids.length === 0) return;
     for (const id of ids) {
       this.#messages.delete(id);
       this.#twice.delete(id);
+      this.#returning.add(id);
     }
-    if (ids.length === 0) return;
     const { storage, holder, persistence } = this.#parts;
     const release = async () => await storage.release(ids, holder);
     await persistence.untilDone("release", release).catch(() => undefined);
+    for (const id of ids) this.#returning.delete(id);
+    await this.#giveBackAgain(ids.filter((id) => this.#twice.has(id)));
+  }
+
+  async #giveBackAgain(ids: readonly string[]): Promise<void> {
+    if (ids.length === 0) return;
+    await this.giveBack(ids);
+    this.#parts.onReturned();
   }
 
   /** Looks after nothing any more. */

@@ -3,7 +3,7 @@ import { failed, succeeded } from "../schedule/throttle.ts";
 import { CorruptError, type Lease, NotFoundError } from "../storage/storage.ts";
 import { Agenda, type AgendaOptions, type Lane, type Waiting } from "./agenda.ts";
 import { type Attempted, type AttemptParts, attempt } from "./attempt.ts";
-import { Custody, LEASE_MS } from "./custody.ts";
+import { Custody } from "./custody.ts";
 import { Deadlines } from "./deadlines.ts";
 import { Feed } from "./feed.ts";
 import { listen } from "./news.ts";
@@ -126,11 +126,11 @@ export class Runner {
   offer(leases: readonly Lease[], until: number): void {
     this.#agenda.unreserve(this.#destinations(leases.map(({ domain }) => domain)));
     const ids = leases.map(({ id }) => id);
-    // Storage took so long that the lease may end before it is renewed: what is done under it would not count.
-    const isStale = until - this.#now() < LEASE_MS / 2;
-    if (this.#draining) this.#giveBack(ids);
-    else if (isStale) this.#track(this.#custody.giveBack(ids).then(() => this.#feed.look()));
-    else this.#take(leases);
+    // A lease that is over is not given back: by now there may be another one, which that would end.
+    if (until <= this.#now()) this.#feed.look();
+    else if (this.#draining) this.#giveBack(ids);
+    else if (this.#custody.isGoodUntil(until)) this.#take(leases);
+    else this.#track(this.#custody.giveBack(ids).then(() => this.#feed.look()));
   }
 
   /** Gives places back that `reserve` kept: nothing was written. Others may have been sent away for want of them. */

@@ -74,6 +74,8 @@ class Simulation {
     events: 0,
   };
   #sickAt = Number.NEGATIVE_INFINITY;
+  /** When something was leased last whose answer was lost: nobody knows of that until the lease ends. */
+  #leaseLostAt = Number.NEGATIVE_INFINITY;
   #storageFaults = 0;
   #steps = 0;
 
@@ -238,6 +240,7 @@ class Simulation {
       const isNext = (): boolean => {
         left -= 1;
         if (left === 0) this.#storageFaults -= 1;
+        if (left >= 0 && on === "storage.lease" && kind === "late") this.#leaseLostAt = this.#now();
         return left >= 0;
       };
       const error = Object.assign(new Error(`${kind}: as told`), { code: kind });
@@ -348,6 +351,7 @@ class Simulation {
         running && now - startedAt > SETTLED_MS && now - lastCrashAt > SETTLED_MS + leaseMs,
     );
     if (!isSettled) return;
+    if (now - this.#leaseLostAt < LEASE_MS + SETTLED_MS) return;
     const idle =
       state === "active" ? now - message.touchedAt : now - Math.max(due, message.touchedAt);
     if (idle > PROMPT_MS && message.intents.size === 0 && message.underWay === 0) {

@@ -51,12 +51,10 @@ export function watchedStorage(
       return watch(work, (leases) => ledger.leased(leases, options.holder, options.until));
     },
     renew(ids, holder, until) {
-      ledger.renewed(ids, holder, until);
-      return storage.renew(ids, holder, until);
+      return watch(storage.renew(ids, holder, until), () => ledger.renewed(ids, holder, until));
     },
     release(ids, holder) {
-      ledger.released(ids, holder);
-      return storage.release(ids, holder);
+      return watch(storage.release(ids, holder), () => ledger.released(ids, holder));
     },
     flush() {
       ledger.flushed();
