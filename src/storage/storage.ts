@@ -72,6 +72,7 @@ export interface QueueStorage {
 
   /**
    * News from other processes, the parent's `wait`: resolves with messages that somebody else wrote or made due.
+   * With none of them: some may have been missed, or something else has changed, and it is time to look.
    * `null`: this engine has no such news, do not call again.
    */
   wait(signal: AbortSignal): Promise<readonly { timestamp: number; id: string }[] | null>;

@@ -16,7 +16,7 @@ export function freshSchema(): string {
 
 /** An empty queue under a simulated time; the engine's own timers are real. */
 export async function openEmpty(server: Postgres, world: TestWorld): Promise<OpenedStorage> {
-  const url = server.url(`?schema=${freshSchema()}&connections=3&durability=warn`);
+  const url = server.url(`?schema=${freshSchema()}&connections=2&durability=warn`);
   const clock = { ...world.clock, after: realWorld.clock.after };
   const parts = { world: { ...world, clock }, emit: () => undefined, isTimeSimulated: true };
   const storage = await openPostgresStorage({ url }, parts);
