@@ -13,7 +13,7 @@ import { until } from "../support/until.ts";
 import { bytesOf, collect, envelope, idOf } from "./fixtures.ts";
 import { freshSchema, type Node, openNode, skewedWorld } from "./postgres-fixture.ts";
 
-describeWithPeers(["postgres"], "nodes on one PostgreSQL", () => {
+describeWithPeers(["postgres", "openssl"], "nodes on one PostgreSQL", () => {
   let server: Postgres;
   beforeAll(async () => {
     server = await startPostgres();
@@ -300,6 +300,24 @@ describeWithPeers(["postgres"], "nodes on one PostgreSQL", () => {
     await using node = await openNode(url);
     expect(node.events).toMatchObject([{ kind: "lifecycle", what: "warning" }]);
     await node.storage.probe();
+  });
+
+  test("TLS is used where the server has it, and checked by who asks for that", async () => {
+    const certificate = await server.requireTls();
+    const attempt = async (search: string): Promise<string> => {
+      try {
+        await using node = await openNode(server.url(`?schema=tls${search}`));
+        await node.storage.probe();
+        return "works";
+      } catch (error) {
+        expect(error).toMatchObject({ name: "StoreConfigError" });
+        return (error as Error).message;
+      }
+    };
+    expect(await attempt("")).toBe("works");
+    expect(await attempt("&sslmode=disable")).toContain("no encryption");
+    expect(await attempt("&sslmode=verify-full")).toContain("self signed certificate");
+    expect(await attempt(`&sslrootcert=${certificate}`)).toBe("works");
   });
 });
 

@@ -13,6 +13,8 @@ export interface Postgres extends AsyncDisposable {
   query(text: string, database?: string): Promise<readonly Record<string, unknown>[]>;
   /** Starts it again with these settings; waits until it takes connections. */
   start(settings?: Readonly<Record<string, string>>): Promise<void>;
+  /** Starts it anew so that it talks by TLS only; resolves with the file of its certificate, for 127.0.0.1. */
+  requireTls(): Promise<string>;
   /** Ends it at once without writing anything more, as a crash does. */
   crash(): Promise<void>;
   /** Stops all its processes where they are, until `thaw`. */
@@ -36,7 +38,10 @@ export async function startPostgres(
   const data = dir.join("data");
   mkdirSync(data, { mode: 0o700 });
   await Bun.write(dir.join("password"), PASSWORD);
-  if (process.getuid?.() === 0) await run(["chown", "-R", "postgres:postgres", dir.path]);
+  const own = async (): Promise<void> => {
+    if (process.getuid?.() === 0) await run(["chown", "-R", "postgres:postgres", dir.path]);
+  };
+  await own();
   await run(
     asUser([
       program("initdb"),
@@ -80,6 +85,21 @@ export async function startPostgres(
       rmSync(`${data}/postmaster.pid`, { force: true });
       server = startChild(asUser([program("postgres"), "-D", data, ...flags]), { cwd: dir.path });
       await server.line(/database system is ready to accept/u, 30_000);
+    },
+    async requireTls() {
+      const [certificate, key, access] = ["server.crt", "server.key", "hba.conf"].map((name) =>
+        dir.join(name),
+      ) as [string, string, string];
+      await run([
+        ...["openssl", "req", "-new", "-x509", "-days", "2", "-nodes", "-subj", "/CN=127.0.0.1"],
+        ...["-addext", "subjectAltName=IP:127.0.0.1", "-out", certificate, "-keyout", key],
+      ]);
+      await Bun.write(access, "hostssl all all 127.0.0.1/32 scram-sha-256\n");
+      await own();
+      await postgres.crash();
+      const files = { ssl_cert_file: certificate, ssl_key_file: key, hba_file: access };
+      await postgres.start({ ssl: "on", ...files });
+      return certificate;
     },
     async crash() {
       // Its own word for a crash: every process ends at once, and the next start recovers from the log.
