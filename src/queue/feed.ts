@@ -48,6 +48,8 @@ export class Feed {
   #wakeAt = Number.POSITIVE_INFINITY;
   /** The earliest instant to come that was noted, also while what is due hides it from looks at storage. */
   #notedAt = Number.POSITIVE_INFINITY;
+  /** Leases may be held until then that nobody knows of, since only the answer was lost. */
+  #lostUntil = 0;
   #blockedMs = BLOCKED_FIRST_MS;
 
   constructor(parts: FeedParts) {
@@ -117,8 +119,8 @@ export class Feed {
 
   /** Storage failed: leaves it alone for a while. */
   rest(): void {
-    // Leases may be held that nobody knows of, since only the answer was lost: they have ended by then.
-    this.#noteAt(this.#parts.custody.leaseUntil());
+    this.#lostUntil = this.#parts.custody.leaseUntil();
+    this.#noteAt(this.#lostUntil);
     this.#restUntil = this.#now() + PAUSE_MS;
     this.wakeAt(this.#restUntil);
   }
@@ -158,7 +160,9 @@ export class Feed {
     const now = this.#now();
     if (now < this.#restUntil) return this.wakeAt(this.#restUntil);
     this.#cancel();
+    // What was noted at the first failure is over before what was lost at the latest one.
     if (this.#notedAt <= now) this.#notedAt = Number.POSITIVE_INFINITY;
+    if (this.#lostUntil > now) this.#notedAt = Math.min(this.#notedAt, this.#lostUntil);
     const limit = Math.min(this.#parts.agenda.room, LOOK_MAX);
     if (limit === 0) {
       this.#more = true;

@@ -53,6 +53,22 @@ describe("P7: storage that fails and recovers", () => {
     expect(relay.calls).toHaveLength(3000);
   });
 
+  test("after a long failure the latest lease whose answer was lost is looked for, too", async () => {
+    const { faulty, queue, send, world, relay, kept } = setUp({ start: false });
+    await send("x@one.test");
+    faulty.fail("lease");
+    queue.start();
+    await world.settle();
+    await world.advance(10 * MINUTE);
+    faulty.heal("lease");
+    faulty.failAfter("lease");
+    await world.advance(1.5 * SECOND);
+    faulty.heal("lease");
+    await world.advance(HOUR);
+    expect(relay.calls).toHaveLength(1);
+    expect(kept.messages.size).toBe(0);
+  });
+
   test("a lease that fails is asked for again after a pause, not in a loop", async () => {
     const { faulty, queue, send, world, relay, recorder, kept } = setUp({ start: false });
     for (let count = 0; count < 10; count += 1) await send("x@one.test");
