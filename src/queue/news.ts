@@ -38,5 +38,7 @@ function pause(clock: Clock, signal: AbortSignal): Promise<void> {
     };
     const cancel = clock.after(PAUSE_MS, over);
     signal.addEventListener("abort", over);
+    // Storage may end its wait by failing.
+    if (signal.aborted) over();
   });
 }

@@ -63,3 +63,15 @@ test("ends with its signal, also in the middle of a pause", async () => {
   await over;
   expect(stop.signal.aborted).toBe(true);
 });
+
+test("ends with its signal when that is what makes the wait fail", async () => {
+  const stop = new AbortController();
+  const { clock } = testWorld();
+  const never = { ...clock, after: () => () => undefined };
+  const wait = (signal: AbortSignal) =>
+    new Promise<News>((_, reject) => signal.addEventListener("abort", () => reject(signal.reason)));
+  const over = listen({ storage: { wait }, clock: never, onNews: () => undefined }, stop.signal);
+  stop.abort();
+  await over;
+  expect(stop.signal.aborted).toBe(true);
+});
