@@ -7,6 +7,7 @@ import type {
   StoredMessage,
 } from "../../src/storage/storage.ts";
 import { noCounts } from "./counts.ts";
+import { Leases } from "./leases.ts";
 import { type End, faultsOfNotices, type Intent, type Message, openMessage } from "./message.ts";
 import { readReport } from "./report.ts";
 
@@ -19,13 +20,14 @@ export class Ledger {
   readonly counts = noCounts();
   /** Messages that came to an end, which nobody may see again. */
   readonly #gone = new Set<string>();
-  readonly #leases = new Map<string, { readonly holder: string; readonly until: number }>();
+  readonly #leases: Leases;
   readonly #now: () => number;
   /** The first thing that was wrong. */
   violation: string | undefined;
 
   constructor(now: () => number) {
     this.#now = now;
+    this.#leases = new Leases(now);
   }
 
   /** Notes what is wrong. Does not throw: whoever is asked to do something wrong is the product. */
@@ -55,7 +57,7 @@ export class Ledger {
       for (const message of fresh) {
         if (!isStored) message.state = "refused";
         else this.#store(message);
-        if (isStored && lease) this.#leases.set(message.id, lease);
+        if (isStored && lease) this.#leases.take(message.id, lease.holder, lease.until);
       }
     };
   }
@@ -77,23 +79,24 @@ export class Ledger {
   leased(leases: readonly Lease[], holder: string, until: number): void {
     for (const { id } of leases) {
       const message = this.messages.get(id);
-      const held = this.#leases.get(id);
-      if (held !== undefined && this.#now() < held.until) this.blame(`P3: ${id} is leased twice`);
+      // A settlement that is on its way to the disk has ended its lease; that it is not tried before is looked at there.
+      const isEnding = message !== undefined && [...message.intents].some((one) => one.endsLease);
+      if (this.#leases.isHeld(id) && !isEnding) this.blame(`P3: ${id} is leased twice`);
       if (message?.isHeld) this.blame(`${id} is on hold and was leased`);
       if (message?.state !== "stored")
         this.blame(`${id} was leased and is ${message?.state ?? "not stored"}`);
       else message.touchedAt = this.#now();
-      this.#leases.set(id, { holder, until });
+      this.#leases.take(id, holder, until);
     }
   }
 
   renewed(ids: readonly string[], holder: string, until: number): void {
-    for (const id of ids) if (this.#isHeldBy(id, holder)) this.#leases.set(id, { holder, until });
+    for (const id of ids) this.#leases.renew(id, holder, until);
   }
 
   released(ids: readonly string[], holder: string): void {
     for (const id of ids) {
-      if (this.#isHeldBy(id, holder)) this.#leases.delete(id);
+      this.#leases.release(id, holder);
       const message = this.messages.get(id);
       if (message) message.touchedAt = this.#now();
     }
@@ -114,10 +117,12 @@ export class Ledger {
     const intent: Intent = {
       ends,
       bounces,
+      endsLease: holder !== undefined,
       ...(attempts === undefined ? {} : { attempts }),
       ...(due === undefined ? {} : { due }),
     };
-    const wasHeld = holder === undefined || this.#isHeldBy(id, holder);
+    const wasHeld = holder === undefined || this.#leases.isHeldBy(id, holder);
+    const lease = this.#leases.get(id);
     if (message) {
       for (const text of faultsOfNotices(message, intent)) this.blame(text);
       message.intents.add(intent);
@@ -125,7 +130,7 @@ export class Ledger {
     return {
       done: (): void => {
         if (!wasHeld) this.blame(`P3: ${id} was settled by a holder that has lost its lease`);
-        if (holder !== undefined) this.#leases.delete(id);
+        if (intent.endsLease) this.#leases.end(id, lease);
         if (message) this.#settled(message, intent);
       },
       failed: (isLost: boolean): void => {
@@ -140,11 +145,11 @@ export class Ledger {
   /** The next attempt was set by hand. */
   rescheduled(id: string, due: number): void {
     const message = this.messages.get(id);
-    if (message) message.notBefore = Math.min(message.notBefore, due);
+    if (message) hasten(message, due);
   }
 
   flushed(): void {
-    for (const message of this.messages.values()) message.notBefore = 0;
+    for (const message of this.messages.values()) hasten(message, 0);
   }
 
   /** A hold is about to be set or taken back. Returns what to call when it is durable. */
@@ -166,11 +171,11 @@ export class Ledger {
     if (message === undefined) return () => undefined;
     const pending = message.entries.filter(({ end }) => end === undefined);
     const ends = new Map(pending.map(({ index }) => [index, "dropped" as const]));
-    const intent: Intent = { ends, bounces: [] };
+    const intent: Intent = { ends, bounces: [], endsLease: false };
     message.intents.add(intent);
     return () => {
       this.#settled(message, intent);
-      this.#leases.delete(id);
+      this.#leases.forget(id);
     };
   }
 
@@ -319,11 +324,6 @@ export class Ledger {
     }
   }
 
-  #isHeldBy(id: string, holder: string): boolean {
-    const lease = this.#leases.get(id);
-    return lease?.holder === holder && this.#now() < lease.until;
-  }
-
   #isOfAnIntent(id: string): boolean {
     for (const { intents } of this.messages.values()) {
       for (const { bounces } of intents)
@@ -398,4 +398,11 @@ export class Ledger {
     }
     if (isDone) this.#reported(message, bounces);
   }
+}
+
+/** Also what is being settled may be tried from then on: nobody knows which of the two came first. */
+function hasten(message: Message, due: number): void {
+  message.notBefore = Math.min(message.notBefore, due);
+  for (const intent of message.intents)
+    if (intent.due !== undefined) intent.due = Math.min(intent.due, due);
 }

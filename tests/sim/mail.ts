@@ -1,5 +1,5 @@
 import { base32 } from "../../src/lib/id.ts";
-import { bodyContent, bytesContent, type Content } from "../../src/mail/content.ts";
+import { bodyContent, bytesContent, type Content, concatBytes } from "../../src/mail/content.ts";
 import type { Envelope } from "../../src/mail/envelope.ts";
 import type { QueueStorage } from "../../src/storage/storage.ts";
 import type { Send } from "./history.ts";
@@ -7,6 +7,9 @@ import type { Send } from "./history.ts";
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
 const LINE = "The quick brown fox jumps over the lazy dog, again and again and on.\r\n";
+/** Every text is a beginning of this one. */
+const TEXT = encoder.encode(LINE.repeat(500));
+const LINE_END = encoder.encode("\r\n");
 
 /** The bytes of a message follow from its number and size, so that peers can tell whether they got all of it. */
 export function bytesOf({
@@ -15,9 +18,8 @@ export function bytesOf({
   hops,
 }: Pick<Send, "number" | "size" | "hops">): Uint8Array {
   const trace = "Received: from a.test by b.test\r\n".repeat(hops);
-  const head = `${trace}Subject: ${number}\r\nX-Size: ${size} ${hops}\r\n\r\n`;
-  const text = LINE.repeat(Math.ceil(size / LINE.length)).slice(0, size);
-  return encoder.encode(`${head}${text}\r\n`);
+  const head = encoder.encode(`${trace}Subject: ${number}\r\nX-Size: ${size} ${hops}\r\n\r\n`);
+  return concatBytes([head, TEXT.subarray(0, size), LINE_END]);
 }
 
 /** Whether what a peer received is what a client sent; notifications are read elsewhere. */

@@ -21,7 +21,9 @@ export interface Entry {
 export interface Intent {
   readonly ends: ReadonlyMap<number, End>;
   readonly attempts?: number;
-  readonly due?: number;
+  /** A flush meanwhile may come before it or after. */
+  due?: number;
+  readonly endsLease: boolean;
   readonly bounces: readonly { readonly id: string; readonly envelope: Envelope }[];
 }
 
@@ -81,8 +83,11 @@ export function faultsOfNotices(message: Message, { ends, bounces }: Intent): re
     .filter(({ action }) => action === "failed")
     .flatMap(({ recipients }) => recipients)
     .toSorted();
+  // It may be said again, when the answer to the first time was lost.
+  const isOpen = ({ end, notice }: Entry): boolean =>
+    end === undefined || bounces.some(({ id }) => id === notice);
   const failed = message.entries
-    .filter(({ end, index }) => end === undefined && ends.get(index) === "bounced")
+    .filter((entry) => isOpen(entry) && ends.get(entry.index) === "bounced")
     .filter((entry) => wantsFailure(message, entry))
     .map(({ address }) => address)
     .toSorted();

@@ -10,6 +10,7 @@ import { type Command, type Fault, formatLine, type History } from "./history.ts
 import { Ledger } from "./ledger.ts";
 import { LIMITS, Node } from "./node.ts";
 import { Peers } from "./peers.ts";
+import { Trail } from "./trail.ts";
 
 export interface Result {
   /** What was wrong, or nothing. */
@@ -35,7 +36,6 @@ interface Counts {
 const MINUTE = 60_000;
 const HOUR = 60 * MINUTE;
 const DAY = 24 * HOUR;
-const TAIL = 60;
 /** Commands between two looks at the whole store. */
 const LOOK_EVERY = 8;
 /** P9: mail for a healthy, idle destination is tried so soon after it is due. */
@@ -64,8 +64,7 @@ class Simulation {
   readonly #peers: Peers;
   readonly #nodes: readonly Node[];
   readonly #clients: Clients;
-  readonly #hash = new Bun.CryptoHasher("sha256");
-  readonly #tail: string[] = [];
+  readonly #trail = new Trail(() => this.#now());
   readonly #counts: Counts = {
     crashes: 0,
     stops: 0,
@@ -125,8 +124,8 @@ class Simulation {
     return {
       ...(violation && { violation }),
       steps: this.#steps,
-      tail: this.#tail,
-      digest: this.#hash.digest("hex"),
+      tail: this.#trail.latest(),
+      digest: this.#trail.digest(),
       days,
       counts: { ...counts, ...this.#clients.counts(), ...this.#counts },
     };
@@ -141,10 +140,7 @@ class Simulation {
   }
 
   #trace(line: string): void {
-    const text = `${new Date(this.#now()).toISOString()} ${line}`;
-    this.#hash.update(`${text}\n`);
-    this.#tail.push(text);
-    if (this.#tail.length > TAIL) this.#tail.shift();
+    this.#trail.note(line);
   }
 
   #heard(event: Event): void {

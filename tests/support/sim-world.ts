@@ -29,6 +29,13 @@ export function simWorld(seed = 1, startMs = SIM_START): SimWorld {
   const inOrder = () =>
     [...timers].sort((one, other) => one.at - other.at || one.order - other.order);
 
+  function first(): Timer | undefined {
+    let found: Timer | undefined;
+    // Timers are in the order in which they were made.
+    for (const timer of timers) if (found === undefined || timer.at < found.at) found = timer;
+    return found;
+  }
+
   async function settle(): Promise<void> {
     // A turn of the event loop begins when no promise is left to settle.
     for (let turns = 0; turns < 2; turns += 1) await new Promise((next) => setImmediate(next));
@@ -37,7 +44,7 @@ export function simWorld(seed = 1, startMs = SIM_START): SimWorld {
   async function runUntil(endMs: number): Promise<void> {
     await settle();
     for (;;) {
-      const [next] = inOrder();
+      const next = first();
       if (next === undefined || next.at > endMs) break;
       timers.delete(next);
       nowMs = Math.max(nowMs, next.at);
@@ -62,7 +69,7 @@ export function simWorld(seed = 1, startMs = SIM_START): SimWorld {
     advance: (ms) => runUntil(nowMs + ms),
     async toNextTimer() {
       await settle();
-      const [next] = inOrder();
+      const next = first();
       if (next !== undefined) await runUntil(next.at);
       return next !== undefined;
     },
