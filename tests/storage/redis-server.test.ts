@@ -140,7 +140,7 @@ describeWithPeers(["redis-server"], "opening a Redis", () => {
     await replicates(replica);
     await using sentinel = await startSentinel("mail", primary.port);
     await until("Sentinel knows the replica", () => sentinel.knowsReplica());
-    const options = { silenceMs: 700 };
+    const options = { silenceMs: 3000 };
     const storage = await openStore(
       `redis+sentinel://127.0.0.1:${sentinel.port}/mail?replicas=1`,
       options,

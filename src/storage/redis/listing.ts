@@ -1,7 +1,7 @@
 import { stateOf } from "../message-row.ts";
 import type { ListQuery } from "../storage.ts";
-import type { QueuePart } from "./part.ts";
 import { ROW_FIELDS, readRow, type SeenRow } from "./rows.ts";
+import type { Steps } from "./steps.ts";
 
 /** Rows that the server reads in one go. */
 const PAGE = 500;
@@ -11,7 +11,7 @@ const PAGE = 500;
  * is an index for states and one for domains; what else is asked for is looked for among what they give.
  */
 export async function* listPages(
-  part: Pick<QueuePart, "connection" | "base">,
+  steps: Steps,
   query: Partial<ListQuery>,
 ): AsyncGenerator<readonly (SeenRow | string)[]> {
   const { state, domain = "", sender, limit = PAGE } = query;
@@ -21,7 +21,7 @@ export async function* listPages(
   let after = query.after ?? "";
   while (true) {
     const args = [after, count, state ?? "", domain.toLowerCase(), ...ROW_FIELDS];
-    const answer = (await part.connection.run("list", part.base, args)) as Listed[];
+    const answer = (await steps.run("cannot list", "list", args)) as Listed[];
     yield rowsOf(answer).filter((row) => typeof row === "string" || agrees(row, query));
     if (answer.length < 2 * count) return;
     after = String(answer.at(-2));

@@ -58,16 +58,17 @@ export async function openRedisStorage(
     const newId = idMaker(clock.now, world.random);
     const deadline = (): number => (serverTime === undefined ? time.now() + silenceMs : 0);
     const part = { connection, base, time, world, node: newId(), deadline };
-    const confirm = confirmation(connection, address);
-    const health = openHealth({ connection, base, clock, confirm });
+    const ask = confirmation(connection, address);
+    const health = openHealth({ connection, base, clock, confirm: ask });
+    const steps = new Steps(connection, base, health);
     return new RedisStorage({
       ...part,
       emit,
       newId,
-      confirm,
+      confirm: () => steps.done("the others do not confirm it", ask),
       news: new News(part, await latest(connection, base)),
       health,
-      steps: new Steps(connection, base, health),
+      steps,
       doubts: new Doubts(part),
       fresh: new FreshMessages(freshBytesMax),
       seen: new SeenRows(SEEN_ROWS_MAX),

@@ -81,7 +81,7 @@ export class RedisStorage implements QueueStorage {
   }
 
   async *load(): AsyncGenerator<{ readonly timestamp: number; readonly id: string }> {
-    for await (const rows of listPages(this.#parts, {})) {
+    for await (const rows of listPages(this.#parts.steps, {})) {
       for (const { id, due } of await this.#reader.sound(rows)) yield { timestamp: due, id };
     }
   }
@@ -143,7 +143,7 @@ export class RedisStorage implements QueueStorage {
 
   async list(query: ListQuery): Promise<readonly MessageSummary[]> {
     const found: MessageSummary[] = [];
-    for await (const rows of listPages(this.#parts, query)) {
+    for await (const rows of listPages(this.#parts.steps, query)) {
       found.push(...(await this.#reader.sound(rows)).map(summaryOf));
       if (found.length >= query.limit) break;
     }
