@@ -123,6 +123,9 @@ describeWithPeers(["redis-server"], "Redis in trouble", () => {
     ];
     const stop = new AbortController();
     await server.restart();
+    await until("back", () => edge.refusal() === undefined && relay.refusal() === undefined);
+    // Nobody knows what was missed: it is time to look.
+    expect(await relay.wait(stop.signal)).toEqual([]);
     const heard = new Set<string>();
     const listening = (async () => {
       for (;;) {
@@ -131,7 +134,6 @@ describeWithPeers(["redis-server"], "Redis in trouble", () => {
         for (const { id } of news) heard.add(id);
       }
     })();
-    await until("back", () => edge.refusal() === undefined && relay.refusal() === undefined);
     await until("heard", async () => {
       const [id = ""] = await edge.write([envelope()], now());
       await Bun.sleep(20);
