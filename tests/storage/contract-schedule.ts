@@ -101,6 +101,29 @@ export function scheduleContract(name: string, open: OpenStorage): void {
       expect(await at.leasedIds(10, "other")).toEqual([id]);
     });
 
+    test("several that lease at the same time never get the same message, and miss none", async () => {
+      await using at = await opened();
+      const made = Array.from({ length: 200 }, (_, index) =>
+        envelope({ to: [`x@d${index % 7}.example`] }),
+      );
+      const ids = await at.storage.write(made, at.now());
+      const holders = Array.from({ length: 5 }, (_, index) => `holder ${index}`);
+      const taken = await Promise.all(
+        holders.map(async (holder) => {
+          const mine: string[] = [];
+          for (let round = 0; round < 20; round += 1) {
+            mine.push(...(await at.leasedIds(7, holder)));
+          }
+          return mine;
+        }),
+      );
+      expect(taken.flat().toSorted()).toEqual([...ids]);
+      for (const [index, holder] of holders.entries()) {
+        const [id] = taken[index] ?? [];
+        if (id !== undefined) await at.storage.settle(id, { attempts: 1 }, { holder });
+      }
+    });
+
     test("what an operator changes meanwhile makes it visible to nobody", async () => {
       await using at = await opened();
       const [id = ""] = await at.storage.write([envelope({ to: ["a@x", "b@x"] })], at.now());
