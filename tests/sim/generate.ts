@@ -221,6 +221,15 @@ class Script {
     const after = roll() < 0.3 ? 0 : Math.floor(roll() * 30);
     const downMs = Math.floor(roll() * (roll() < 0.8 ? 10_000 : HOUR));
     this.commands.push({ do: "crash", after, downMs, node: this.#node() });
+    // The disk is sick when it comes back.
+    if (this.#setup.engine === "disk" && roll() < 0.2)
+      this.commands.push({
+        do: "fault",
+        on: "files.readAt",
+        kind: pick(roll, KINDS),
+        times: 1 + Math.floor(roll() * 3),
+        ms: 1000,
+      });
     // The next one hits the start.
     if (roll() < 0.3)
       this.commands.push(

@@ -8,8 +8,15 @@ import type {
 } from "../../src/storage/storage.ts";
 import { noCounts } from "./counts.ts";
 import { Leases } from "./leases.ts";
-import { type End, faultsOfNotices, type Intent, type Message, openMessage } from "./message.ts";
-import { readReport } from "./report.ts";
+import {
+  type End,
+  faultsOfNotices,
+  hasten,
+  type Intent,
+  type Message,
+  openMessage,
+  reported,
+} from "./message.ts";
 
 /**
  * What everybody outside the queue knows: what was acknowledged, what peers took, what has ended and how. It finds fault
@@ -239,21 +246,20 @@ export class Ledger {
       else if (isHeld && found.state !== "hold")
         this.blame(`${id} is on hold and is ${found.state}`);
     }
-    for (const id of stored.keys()) {
-      if (!this.messages.has(id) && !this.#isOfAnIntent(id)) {
-        this.blame(`${id} is stored ${this.isGone(id) ? "after its end" : "and nobody wrote it"}`);
-      }
-    }
+    this.#checkStrangers(stored.keys());
   }
 
   /** A power cut: compares what is stored with what may be, before anything goes on. */
   restarted(stored: ReadonlyMap<string, StoredMessage>): void {
-    for (const id of stored.keys()) {
-      if (!this.messages.has(id) && !this.#isOfAnIntent(id)) {
-        this.blame(`${id} is stored ${this.isGone(id) ? "after its end" : "and nobody wrote it"}`);
-      }
-    }
+    this.#checkStrangers(stored.keys());
     for (const message of [...this.messages.values()]) this.#reconcile(message, stored);
+  }
+
+  #checkStrangers(ids: Iterable<string>): void {
+    for (const id of ids) {
+      if (this.messages.has(id) || this.#isOfAnIntent(id)) continue;
+      this.blame(`${id} is stored ${this.isGone(id) ? "after its end" : "and nobody wrote it"}`);
+    }
   }
 
   #isKnown(id: string): boolean {
@@ -268,6 +274,13 @@ export class Ledger {
     if (message.report !== undefined) this.counts.notices += 1;
   }
 
+  #storeNotice({ id, envelope }: Intent["bounces"][number]): void {
+    if (this.#isKnown(id)) return;
+    const notice = openMessage(id, envelope, [id], this.#now(), this.#now());
+    this.messages.set(id, notice);
+    this.#store(notice);
+  }
+
   #settled(message: Message, intent: Intent): void {
     message.intents.delete(intent);
     if (this.#gone.has(message.id)) return;
@@ -279,14 +292,9 @@ export class Ledger {
     }
     if (due !== undefined) message.notBefore = due;
     message.touchedAt = this.#now();
-    for (const { id, envelope } of bounces) {
-      if (this.#isKnown(id)) continue;
-      const bounce = openMessage(id, envelope, [id], this.#now(), this.#now());
-      this.messages.set(id, bounce);
-      this.#store(bounce);
-    }
+    for (const bounce of bounces) this.#storeNotice(bounce);
     for (const [index, end] of intent.ends) this.#end(message, index, end);
-    this.#reported(message, bounces);
+    for (const text of reported(message, bounces)) this.blame(text);
     if (message.entries.every(({ end }) => end !== undefined)) this.#forget(message);
   }
 
@@ -305,23 +313,6 @@ export class Ledger {
   #forget(message: Message): void {
     this.messages.delete(message.id);
     this.#gone.add(message.id);
-  }
-
-  #reported(message: Message, bounces: Intent["bounces"]): void {
-    for (const { id, envelope } of bounces) {
-      const report = readReport(envelope);
-      if (report?.action !== "failed") continue;
-      for (const entry of message.entries.filter(({ address }) =>
-        report.recipients.includes(address),
-      )) {
-        if (entry.notice !== undefined && entry.notice !== id) {
-          this.blame(
-            `P4: ${entry.address} of ${message.id} is reported in ${entry.notice} and ${id}`,
-          );
-        }
-        entry.notice = id;
-      }
-    }
   }
 
   #isOfAnIntent(id: string): boolean {
@@ -384,25 +375,16 @@ export class Ledger {
     if (bounces.length === 0) return;
     const isDone =
       ends.size > 0 && [...ends.keys()].every((index) => message.entries[index]?.end !== undefined);
-    for (const { id, envelope } of bounces) {
+    for (const bounce of bounces) {
+      const { id } = bounce;
       const isThere = stored.has(id);
       if (ends.size > 0 && isThere !== isDone && !this.isGone(id)) {
         this.blame(
           `P4: notice ${id} is ${isThere ? "" : "not "}stored, its settlement of ${message.id} is ${isDone ? "" : "not "}`,
         );
       }
-      if (!isThere || this.#isKnown(id)) continue;
-      const bounce = openMessage(id, envelope, [id], this.#now(), this.#now());
-      this.messages.set(id, bounce);
-      this.#store(bounce);
+      if (isThere) this.#storeNotice(bounce);
     }
-    if (isDone) this.#reported(message, bounces);
+    if (isDone) for (const text of reported(message, bounces)) this.blame(text);
   }
-}
-
-/** Also what is being settled may be tried from then on: nobody knows which of the two came first. */
-function hasten(message: Message, due: number): void {
-  message.notBefore = Math.min(message.notBefore, due);
-  for (const intent of message.intents)
-    if (intent.due !== undefined) intent.due = Math.min(intent.due, due);
 }

@@ -108,3 +108,27 @@ export function faultsOfNotices(message: Message, { ends, bounces }: Intent): re
 function wantsFailure({ sender }: Message, { notify }: Entry): boolean {
   return sender !== "" && (notify === undefined || notify.includes("FAILURE"));
 }
+
+/** Also what is being settled may be tried from then on: nobody knows which of the two came first. */
+export function hasten(message: Message, due: number): void {
+  message.notBefore = Math.min(message.notBefore, due);
+  for (const intent of message.intents)
+    if (intent.due !== undefined) intent.due = Math.min(intent.due, due);
+}
+
+/** Notes which notice reports whom. P4: says who is reported in two. */
+export function reported({ id, entries }: Message, bounces: Intent["bounces"]): readonly string[] {
+  const faults: string[] = [];
+  for (const bounce of bounces) {
+    const report = readReport(bounce.envelope);
+    if (report?.action !== "failed") continue;
+    for (const entry of entries.filter(({ address }) => report.recipients.includes(address))) {
+      if (entry.notice !== undefined && entry.notice !== bounce.id)
+        faults.push(
+          `P4: ${entry.address} of ${id} is reported in ${entry.notice} and ${bounce.id}`,
+        );
+      entry.notice = bounce.id;
+    }
+  }
+  return faults;
+}

@@ -108,10 +108,7 @@ export class Node {
     };
     const opened = engine.open(life, tell);
     this.#opened = opened;
-    if (engine.platter) engine.platter.isStarting = true;
-    const raw = await opened.finally(() => {
-      if (engine.platter) engine.platter.isStarting = false;
-    });
+    const raw = await opened;
     if (life.isDead) return;
     if (engine.isExclusive) ledger.restarted(await this.#everything(raw));
     const isOver = (): boolean => life.isDead && engine.isExclusive;

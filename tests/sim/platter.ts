@@ -61,8 +61,6 @@ export class Platter {
   #crash: { left: number; run: () => void } | undefined;
   /** Whoever looks on changes nothing: no faults, no time, no countdown. */
   isWatched = false;
-  /** A sector that cannot be read at a start is damage by design (P6): there, reads do not fail. */
-  isStarting = false;
   operations = 0;
 
   constructor(parts: PlatterParts) {
@@ -259,7 +257,7 @@ export class Platter {
     }
     const index = this.faults.findIndex((fault) => fault.operation === operation);
     const fault = this.faults[index];
-    if (fault === undefined || (this.isStarting && operation === "readAt")) return undefined;
+    if (fault === undefined) return undefined;
     fault.times -= 1;
     if (fault.times <= 0) this.faults.splice(index, 1);
     return fault;

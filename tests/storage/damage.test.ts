@@ -1,12 +1,14 @@
 import { Database } from "bun:sqlite";
 import { describe, expect, test } from "bun:test";
 import * as fs from "node:fs";
+import { exitCodeOf, startError } from "../../src/app/start-error.ts";
 import { bodyContent, bytesContent } from "../../src/mail/content.ts";
+import { fsckSpool } from "../../src/storage/disk/fsck.ts";
 import { LockedError } from "../../src/storage/disk/lock.ts";
 import { CorruptError, NotFoundError } from "../../src/storage/storage.ts";
 import { startChild } from "../support/child.ts";
 import { openSpool, type Spool } from "./disk-fixture.ts";
-import { bytesOf, envelope, idOf } from "./fixtures.ts";
+import { bytesOf, envelope, idOf, testWorld } from "./fixtures.ts";
 import { systemError, watchedFiles } from "./watched-files.ts";
 
 function segments(spool: Spool): string[] {
@@ -41,6 +43,16 @@ async function three(spool: Spool): Promise<void> {
       },
     );
   }
+}
+
+/** A disk that cannot read this segment. */
+function unreadable(path: string) {
+  let opened = "";
+  return watchedFiles((operation) => {
+    if (operation.name === "openForRead") opened = operation.path;
+    const isHere = path.endsWith(opened) && opened.endsWith(".seg");
+    if (operation.name === "readAt" && isHere) throw systemError("EIO");
+  });
 }
 
 const ids = async (spool: Spool) => (await spool.storage.list({ limit: 99 })).map(({ id }) => id);
@@ -141,20 +153,35 @@ describe("a damaged record (P6)", () => {
     expect(corruptEvents(spool).length).toBe(2);
   });
 
-  test("a sector that cannot be read does not keep the daemon down", async () => {
+  test("a disk that cannot read a segment costs no mail: the start fails, and works when the disk does", async () => {
     await using spool = await openSpool();
     await three(spool);
     await spool.storage.close();
-    const sick = segments(spool)[0] ?? "";
     forget(spool);
-    let fd = "";
-    const files = watchedFiles(({ name, path }) => {
-      if (name === "openForRead") fd = path;
-      if (name === "readAt" && sick.endsWith(fd) && fd.endsWith(".seg")) throw systemError("EIO");
-    });
+    const files = unreadable(segments(spool)[0] ?? "");
+    const failure: unknown = await spool.reopen(files).catch((error: unknown) => error);
+    expect(startError(failure)).toMatch(/cannot read .*\.seg; try again, or .* EIO/u);
+    expect(exitCodeOf(failure)).toBe(74);
+    expect(fs.readdirSync(spool.join("corrupt"))).toEqual([]);
+    await spool.reopen();
+    expect(await ids(spool)).toEqual([idOf(0), idOf(1), idOf(2)]);
+  });
+
+  test("a segment that can never be read is moved aside by a repair, and the rest goes on", async () => {
+    await using spool = await openSpool();
+    await three(spool);
+    await spool.storage.close();
+    forget(spool);
+    const files = unreadable(segments(spool)[0] ?? "");
+    const lines: string[] = [];
+    const report = (line: string): void => void lines.push(line);
+    await fsckSpool(spool.directory, { repair: true }, { world: testWorld(), files, report });
+    expect(lines.join("\n")).toContain("the disk cannot read it (EIO)");
     const storage = await spool.reopen(files);
     expect((await storage.list({ limit: 9 })).map(({ id }) => id)).toEqual([idOf(1), idOf(2)]);
-    expect((await storage.getInfo()).corrupt).toBe(1);
+    expect(
+      fs.readdirSync(spool.join("corrupt")).filter((name) => name.endsWith(".seg")).length,
+    ).toBe(1);
   });
 
   test("a record that a sender hides in a body is never taken for one", async () => {

@@ -1,5 +1,6 @@
 import * as fs from "node:fs";
-import { isNoFile } from "./files.ts";
+import { QueueError } from "../../mail/queue-error.ts";
+import { codeOf, isNoFile } from "./files.ts";
 import type { Check } from "./fsck-check.ts";
 import { quarantineDamage } from "./fsck-quarantine.ts";
 import { segmentIn, shardStart } from "./layout.ts";
@@ -64,6 +65,7 @@ async function checkSegment(number: number, check: Check, db: StateDb | undefine
   if (db && standing !== undefined) check.leftover(`${path}: ${standing}`);
   if (standing === ORPHAN) return;
   const scan = await scanFile(path, check);
+  if (scan === "unreadable") return await putAside(number, standing, check);
   // Each message that suffers is found by its row; what else is damaged nobody needs.
   const tell = tellOnce(number, standing === undefined ? check.leftover : check.damage, check);
   if (scan === undefined) {
@@ -142,11 +144,29 @@ async function checkEnvelope(
     await quarantineDamage(row, "its body fails its checksum", check, db);
 }
 
-async function scanFile(path: string, { files }: Check) {
+/**
+ * A segment that the disk cannot read. One that the database does not know would keep the daemon from starting, so that
+ * what could be had of it is in `corrupt/` then; the messages of another are tried again and again, each by itself.
+ */
+async function putAside(number: number, standing: string | undefined, check: Check): Promise<void> {
+  const { layout, files, repair, damage } = check;
+  const path = layout.segment(number);
+  damage(`${path}: the disk cannot read it (EIO)`);
+  if (!repair || standing === undefined) return;
+  const kept = keepSegment(number, files, layout);
+  if (kept === undefined) throw new QueueError(`cannot keep ${path} in ${layout.corrupt}`);
+  await files.syncDirectory(layout.corrupt);
+  await files.unlink(path);
+}
+
+async function scanFile(path: string, { files }: Check): Promise<Scan | undefined | "unreadable"> {
   const fd = files.openForRead(path);
   try {
     const read = (offset: number, length: number) => files.readAt(fd, length, offset);
     return await scanSegment({ size: files.size(fd), read }, { bodies: true });
+  } catch (error) {
+    if (codeOf(error) !== "EIO") throw error;
+    return "unreadable";
   } finally {
     files.close(fd);
   }

@@ -1,7 +1,8 @@
 import * as fs from "node:fs";
+import { QueueError } from "../../mail/queue-error.ts";
 import type { Emit } from "../../observe/events.ts";
 import { newRow, settledRow } from "../message-row.ts";
-import { codeOf, isNoFile, namesIn, type SpoolFiles } from "./files.ts";
+import { isNoFile, namesIn, type SpoolFiles } from "./files.ts";
 import type { Journal } from "./journal.ts";
 import { type Layout, SEGMENTS_PER_SHARD, segmentIn, shardStart } from "./layout.ts";
 import { quarantine } from "./quarantine.ts";
@@ -69,11 +70,11 @@ export async function indexSegment(
   parts: RecoveryParts,
   salvage?: Salvage,
 ): Promise<void> {
-  const { size, scan, sickness } = await scanFile(number, parts);
+  const { size, scan, problem } = await scanFile(number, parts);
   // A reused file that a power cut gave its old name back holds nothing that was acknowledged under that name.
   const isAnother = scan?.number !== undefined && scan.number !== number;
   if (isAnother) return addFound(number, size, [], parts, salvage);
-  await reportDamage(number, scan, sickness, parts);
+  await reportDamage(number, scan, problem, parts);
   const { found, damaged } = sorted(number, scan?.envelopes ?? []);
   for (const envelope of damaged.slice(0, NOTES_OF_SEGMENT_MAX)) {
     await reportRecord(number, envelope, parts);
@@ -120,22 +121,24 @@ interface Found {
   readonly at: Pick<Row, "segment" | "offset" | "length">;
 }
 
+/**
+ * A disk that cannot read is sick, and what is on it is perhaps sound: the start fails and can be tried again, rather than
+ * that acknowledged mail leaves the queue. Only bytes that are wrong or missing are damage.
+ */
 async function scanFile(
   number: number,
   { files, layout }: RecoveryParts,
-): Promise<{ size: number; scan: Scan | undefined; sickness?: string }> {
-  const fd = openSegment(layout.segment(number), files);
-  if (fd === undefined) return { size: 0, scan: undefined, sickness: "it is no file" };
+): Promise<{ size: number; scan: Scan | undefined; problem?: string }> {
+  const path = layout.segment(number);
+  const fd = openSegment(path, files);
+  if (fd === undefined) return { size: 0, scan: undefined, problem: "it is no file" };
   try {
     const size = files.size(fd);
     const read = (offset: number, length: number) => files.readAt(fd, length, offset);
-    try {
-      return { size, scan: await scanSegment({ size, read }) };
-    } catch (error) {
-      // A sector that the disk cannot read is damage like any other; it must not keep the daemon down.
-      if (codeOf(error) !== "EIO") throw error;
-      return { size, scan: undefined, sickness: "the disk cannot read it (EIO)" };
-    }
+    return { size, scan: await scanSegment({ size, read }) };
+  } catch (cause) {
+    const advice = "try again, or let `slimta-queue fsck --repair` move it aside";
+    throw new QueueError(`cannot read ${path}; ${advice}`, { cause });
   } finally {
     files.close(fd);
   }
@@ -210,11 +213,11 @@ async function reportRecord(
 async function reportDamage(
   segment: number,
   scan: Scan | undefined,
-  sickness: string | undefined,
+  problem: string | undefined,
   parts: RecoveryParts,
 ): Promise<void> {
   const problems =
-    scan === undefined ? [sickness ?? "not a segment of this version"] : scan.problems;
+    scan === undefined ? [problem ?? "not a segment of this version"] : scan.problems;
   if (problems.length === 0) return;
   const subject = `segment-${segment}`;
   await quarantine({ subject, segment, reason: problems.join("; "), facts: {} }, parts);
