@@ -1,6 +1,6 @@
 /** Measures ./slimta-queue, alone and side by side with Postfix. The promises it checks are in benchmark/floors.ts. */
 import { tmpdir } from "node:os";
-import { parseArgs } from "node:util";
+import { scriptFlags } from "../tests/support/flags.ts";
 import { whyNoPeer } from "../tests/support/peers.ts";
 import { ALONE } from "./benchmark/alone.ts";
 import { COMPARED, type Measures, type Setting } from "./benchmark/compared.ts";
@@ -21,32 +21,28 @@ const HELP = `scripts/bench [flags]: measures ./slimta-queue side by side with a
   --dir DIR          where spools lie (default: the system's temporary directory)
   --json FILE        also writes all figures there`;
 
-const { values: flags } = parseArgs({
-  options: {
-    only: { type: "string", multiple: true, default: [] },
-    million: { type: "boolean", default: false },
-    quick: { type: "boolean", default: false },
-    runs: { type: "string" },
-    messages: { type: "string" },
-    warmup: { type: "string" },
-    "without-postfix": { type: "boolean", default: false },
-    "without-ours": { type: "boolean", default: false },
-    dir: { type: "string", default: tmpdir() },
-    json: { type: "string" },
-    help: { type: "boolean", default: false },
-  },
+const {
+  values: flags,
+  number,
+  refuse,
+} = scriptFlags("bench", HELP, {
+  only: { type: "string", multiple: true, default: [] },
+  million: { type: "boolean", default: false },
+  quick: { type: "boolean", default: false },
+  runs: { type: "string" },
+  messages: { type: "string" },
+  warmup: { type: "string" },
+  "without-postfix": { type: "boolean", default: false },
+  "without-ours": { type: "boolean", default: false },
+  dir: { type: "string", default: tmpdir() },
+  json: { type: "string" },
 });
 
-if (flags.help) {
-  console.log(HELP);
-  process.exit(0);
-}
-
-const runs = count(flags.runs, flags.quick ? 3 : 5, "--runs");
+const runs = number("runs", { least: 1, usual: flags.quick ? 3 : 5, whole: true });
 refuseUnusable();
 const setting: Setting = {
-  messages: count(flags.messages, flags.quick ? 4000 : 20_000, "--messages"),
-  warmup: count(flags.warmup, flags.quick ? 4000 : 10_000, "--warmup", 0),
+  messages: number("messages", { least: 1, usual: flags.quick ? 4000 : 20_000, whole: true }),
+  warmup: number("warmup", { usual: flags.quick ? 4000 : 10_000, whole: true }),
   sessions: 20,
   bytes: 10 * 1024,
   parent: spoolsDir(usableDir()).path,
@@ -136,19 +132,6 @@ function usableDir(): string {
   return refuse(
     `${flags.dir} is in memory, where a sync costs nothing: name one on a disk by --dir`,
   );
-}
-
-function refuse(reason: string): never {
-  console.error(`bench: ${reason}`);
-  process.exit(64);
-}
-
-function count(text: string | undefined, usual: number, flag: string, least = 1): number {
-  const number = text === undefined ? usual : Number(text);
-  if (!Number.isInteger(number) || number < least) {
-    refuse(`${flag} takes a whole number, at least ${least}`);
-  }
-  return number;
 }
 
 function names(): string {

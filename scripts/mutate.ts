@@ -1,7 +1,7 @@
 /** Breaks the promises one by one, in a copy of the tree, and reports which defects the tests notice. */
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
-import { parseArgs } from "node:util";
+import { scriptFlags } from "../tests/support/flags.ts";
 import { allMutations } from "./mutation/all-mutations.ts";
 import type { Mutation } from "./mutation/mutation.ts";
 import { type Finding, openWorkshop, type Workshop } from "./mutation/workshop.ts";
@@ -17,27 +17,28 @@ Exit code 1: a defect was not noticed, or tests fail without one.`;
 
 const ROOT = join(import.meta.dir, "..");
 
-const { values: flags } = parseArgs({
-  options: {
-    only: { type: "string", multiple: true, default: [] },
-    list: { type: "boolean", default: false },
-    jobs: { type: "string", default: String(Math.max(1, Math.floor(availableParallelism() / 2))) },
-    help: { type: "boolean", default: false },
-  },
+const {
+  values: flags,
+  number,
+  refuse,
+} = scriptFlags("mutate", HELP, {
+  only: { type: "string", multiple: true, default: [] },
+  list: { type: "boolean", default: false },
+  jobs: { type: "string", default: String(Math.max(1, Math.floor(availableParallelism() / 2))) },
 });
+const jobs = number("jobs", { least: 1, whole: true });
 
 const wanted = allMutations(ROOT).filter(
   ({ name }) => flags.only.length === 0 || flags.only.some((text) => name.includes(text)),
 );
-if (flags.help) console.log(HELP);
-else if (flags.list)
+if (wanted.length === 0) refuse("no mutation has such a name, see --list");
+if (flags.list)
   for (const each of wanted) console.log(`${titleOf(each)}\n    ${each.tests.join(" ")}`);
 else process.exitCode = (await main()) ? 0 : 1;
 
 async function main(): Promise<boolean> {
-  if (wanted.length === 0) throw new Error("no mutation has such a name: see --list");
-  const jobs = Math.max(1, Math.min(Number(flags.jobs) || 1, wanted.length));
-  const workshops = Array.from({ length: jobs }, () => openWorkshop(ROOT));
+  const benches = Math.min(jobs, wanted.length);
+  const workshops = Array.from({ length: benches }, () => openWorkshop(ROOT));
   try {
     const [first] = workshops;
     if (first === undefined || !(await passesAsItIs(first))) return false;

@@ -1,9 +1,9 @@
 /** Keeps ./slimta-queue under a mixed load and writes a report on what became of its memory and its clients. */
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { parseArgs } from "node:util";
 import { BINARY, startDaemon } from "../tests/support/binary.ts";
-import { seededRandom } from "../tests/support/seeded.ts";
+import { scriptFlags } from "../tests/support/flags.ts";
+import { seededRandom, testSeed } from "../tests/support/seeded.ts";
 import { fileSystem, machineFacts, spoolsDir } from "./benchmark/machine.ts";
 import { fillSpool } from "./endurance/backlog.ts";
 import { startLoad } from "./endurance/load.ts";
@@ -23,25 +23,26 @@ import { enduranceWorld, flicker, passes } from "./endurance/world.ts";
 
 const HELP = `scripts/soak [flags]: an hour of mixed load, and a report with plots
 
-  --minutes N     how long (60); a quarter of it is warm-up
+  --minutes N     how long (60), at least 12; a quarter of it is warm-up
   --rate N        transactions in a second (60)
   --backlog N     deferred messages that lie in the queue all the time (100000)
   --report DIR    where the report goes (default: a new directory in the system's temporary directory)
   --dir DIR       where the spool lies (default: the system's temporary directory)
-  --seed N        the dice of the load and of the next hops
+  --seed N        the dice of the load and of the next hops (any; the report names it)
 
 The exit code is 1 when memory grew or a phase did not go as it must, else 0. The report is written anew each minute.`;
 
-const { values: flags } = parseArgs({
-  options: {
-    minutes: { type: "string", default: "60" },
-    rate: { type: "string", default: "60" },
-    backlog: { type: "string", default: "100000" },
-    report: { type: "string" },
-    dir: { type: "string", default: tmpdir() },
-    seed: { type: "string", default: String(Math.floor(Math.random() * 2 ** 32)) },
-    help: { type: "boolean", default: false },
-  },
+const {
+  values: flags,
+  number,
+  refuse,
+} = scriptFlags("soak", HELP, {
+  minutes: { type: "string", default: "60" },
+  rate: { type: "string", default: "60" },
+  backlog: { type: "string", default: "100000" },
+  report: { type: "string" },
+  dir: { type: "string", default: tmpdir() },
+  seed: { type: "string", default: String(testSeed()) },
 });
 
 const SESSIONS = 20;
@@ -58,16 +59,11 @@ const BACKLOG_DOMAINS = 5000;
 /** What the clock of the daemon's output keeps. */
 const OUTPUT_CHARS = 64 * 1024;
 
-if (flags.help) {
-  console.log(HELP);
-  process.exit(0);
-}
-
-const seed = number("seed", 0);
+const seed = number("seed", { whole: true });
 const setting = {
-  minutes: number("minutes", MINUTES_MIN),
-  rate: number("rate", 1),
-  backlog: number("backlog", 0),
+  minutes: number("minutes", { least: MINUTES_MIN }),
+  rate: number("rate", { least: 1 }),
+  backlog: number("backlog", { whole: true }),
   seed,
 };
 const reportDir = flags.report ?? join(tmpdir(), `slimta-queue-soak-${seed}`);
@@ -227,16 +223,4 @@ function lineOf(sample: Sample | undefined): string {
   const { seconds, residentMb, cpuPercent, queued, acceptedRate, p50Ms, p99Ms } = sample;
   const latency = `p50 ${p50Ms?.toFixed(1)} ms, p99 ${p99Ms?.toFixed(1)} ms`;
   return `${(seconds / 60).toFixed(0)} min: ${residentMb.toFixed(0)} MB, ${cpuPercent.toFixed(0)} % CPU, ${queued} queued, ${acceptedRate.toFixed(0)}/s stored, ${latency}`;
-}
-
-function number(name: "minutes" | "rate" | "backlog" | "seed", least: number): number {
-  const value = Number(flags[name]);
-  if (!Number.isFinite(value) || value < least)
-    refuse(`--${name} takes a number, at least ${least}`);
-  return value;
-}
-
-function refuse(reason: string): never {
-  console.error(`soak: ${reason}`);
-  process.exit(64);
 }

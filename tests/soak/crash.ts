@@ -1,23 +1,28 @@
-/**
- * The long form of the crash soak: `bun run soak:crash [--minutes 10] [--seed N] [--disk tmpfs|ext4] [--verbose]`. Needs
- * the executable; as root it also fills a small disk.
- */
-import { parseArgs } from "node:util";
+/** The long form of the crash soak: see HELP. */
 import { runAtExit } from "../support/at-exit.ts";
+import { scriptFlags } from "../support/flags.ts";
 import { testSeed } from "../support/seeded.ts";
 import { crashSoak, soakSummary } from "./crash-soak.ts";
 
-const { values } = parseArgs({
-  options: {
-    minutes: { type: "string", default: "10" },
-    seed: { type: "string" },
-    disk: { type: "string", default: "ext4" },
-    verbose: { type: "boolean", default: false },
-  },
+const HELP = `bun run soak:crash [flags]: kills and stops ./slimta-queue under load, fills its disk, takes its next hops away
+
+  --minutes N        how long (10)
+  --seed N           what happens, in which order (any); when exactly it meets the mail is up to the machine
+  --disk ext4|tmpfs  the small disk that is filled (ext4); without root none is
+  --verbose          tells what happens as it does
+
+Needs the executable of scripts/build. Exit code 1: the ledger does not balance, or a promise was broken otherwise; then
+the history is printed, with the seed that brings most of it about again.`;
+
+const { values, number, word } = scriptFlags("soak:crash", HELP, {
+  minutes: { type: "string", default: "10" },
+  seed: { type: "string", default: String(testSeed()) },
+  disk: { type: "string", default: "ext4" },
+  verbose: { type: "boolean", default: false },
 });
-const seed = values.seed === undefined ? testSeed() : Number(values.seed);
-const durationMs = Number(values.minutes) * 60_000;
-const disk = values.disk === "tmpfs" ? "tmpfs" : "ext4";
+const seed = number("seed", { whole: true });
+const durationMs = number("minutes") * 60_000;
+const disk = word("disk", ["tmpfs", "ext4"]);
 console.log(`crash soak for ${values.minutes} minutes, seed ${seed}, disk ${disk}`);
 try {
   const onNote = values.verbose ? { onNote: (text: string) => console.log(text) } : {};
