@@ -96,6 +96,19 @@ describeWithPeers(["redis-server"], "Redis in trouble", () => {
     await storage.close();
   });
 
+  test("a server that came back with weaker promises gets no mail, until it keeps them again", async () => {
+    await using server = await startRedis();
+    const storage = await openStore(server.url(), SOON);
+    const refusal = () => storage.refusal() ?? "";
+    await server.restart(["--appendfsync", "everysec"]);
+    await until("it is noticed", () => refusal().includes("appendfsync everysec"));
+    await expect(storage.probe()).rejects.toThrow("appendfsync everysec");
+    await server.restart();
+    await until("it is well again", () => storage.refusal() === undefined);
+    await storage.probe();
+    await storage.close();
+  });
+
   test("a lease that ends while the server is away is over, and its holder a stranger", async () => {
     await using server = await startRedis();
     const [one, other] = [await openStore(server.url(), SOON), await openStore(server.url(), SOON)];

@@ -1,4 +1,5 @@
 import type { Clock } from "../../lib/world.ts";
+import { QueueError } from "../../mail/queue-error.ts";
 import type { Connection } from "./connection.ts";
 import { storeError, troubleOf } from "./errors.ts";
 
@@ -12,6 +13,8 @@ export interface Health {
   refusal(): string | undefined;
   /** As `QueueStorage.probe`. */
   probe(): Promise<void>;
+  /** Why mail would not be safe where it went, as the server says itself; `undefined` when it would. */
+  notePromises(complaint: string | undefined): void;
   /** A step failed; what it failed with, for the caller to throw. */
   failed(what: string, error: unknown): Error;
   stop(): void;
@@ -27,6 +30,7 @@ export interface HealthParts {
 /** One error such as "out of memory" stands for all that would follow, until a small write works again. */
 export function openHealth({ connection, base, clock, confirm }: HealthParts): Health {
   let trouble: string | undefined;
+  let unsafe: string | undefined;
   let cancel: (() => void) | undefined;
 
   async function write(): Promise<void> {
@@ -49,8 +53,12 @@ export function openHealth({ connection, base, clock, confirm }: HealthParts): H
   }
 
   return {
-    refusal: () => connection.down ?? trouble,
+    refusal: () => connection.down ?? unsafe ?? trouble,
+    notePromises(complaint) {
+      unsafe = complaint;
+    },
     async probe() {
+      if (unsafe !== undefined) throw new QueueError(unsafe);
       try {
         await write();
         trouble = undefined;

@@ -7,7 +7,7 @@ import { confirmation } from "./confirmation.ts";
 import { type Connection, connect, SILENCE_MS } from "./connection.ts";
 import { Doubts } from "./doubts.ts";
 import { openError } from "./errors.ts";
-import { openHealth } from "./health.ts";
+import { type Health, openHealth } from "./health.ts";
 import { latest, News } from "./news.ts";
 import { checkPromises } from "./promises.ts";
 import { RedisStorage } from "./redis-storage.ts";
@@ -57,6 +57,7 @@ export async function openRedisStorage(
     connection.onBack(() => void time.measure().catch(() => undefined));
     const newId = idMaker(clock.now, world.random);
     const deadline = (): number => (serverTime === undefined ? time.now() + silenceMs : 0);
+    connection.onBack(() => void watchPromises(connection, address, health));
     const part = { connection, base, time, world, node: newId(), deadline };
     const ask = confirmation(connection, address);
     const health = openHealth({ connection, base, clock, confirm: ask });
@@ -76,6 +77,20 @@ export async function openRedisStorage(
   } catch (error) {
     connection.close();
     throw openError(where, error);
+  }
+}
+
+/** After a fail-over it may be another server, set up in another way: then no mail goes there. Never rejects. */
+async function watchPromises(
+  connection: Connection,
+  address: RedisAddress,
+  health: Health,
+): Promise<void> {
+  try {
+    await checkPromises(connection, address, "the server");
+    health.notePromises(undefined);
+  } catch (error) {
+    if (error instanceof StoreConfigError) health.notePromises(error.message);
   }
 }
 
