@@ -73,7 +73,8 @@ export function isSettlement(value: unknown): value is Settlement {
   if (typeof value !== "object" || value === null) return false;
   const { attempts, recipients, due, delayNotified } = value as Settlement;
   return (
-    [attempts, due].every((number) => number === undefined || Number.isSafeInteger(number)) &&
+    (attempts === undefined || Number.isSafeInteger(attempts)) &&
+    (due === undefined || Number.isFinite(due)) &&
     (recipients === undefined || isListOf(recipients, isChange)) &&
     (delayNotified === undefined || typeof delayNotified === "boolean")
   );
@@ -137,7 +138,7 @@ export function settledRow<R extends MessageRow>(
     ...row,
     domain: progress.domains?.find((_, index) => !done.has(index)) ?? row.domain,
     epoch: isRescheduled(row, settlement) ? epoch : row.epoch,
-    due: settlement.due ?? row.due,
+    due: Math.round(settlement.due ?? row.due),
     attempts: settlement.attempts ?? row.attempts,
     state: isTouched ? JSON.stringify(progress) : null,
   };
@@ -171,11 +172,11 @@ export function newRow(
   return {
     id: message.id,
     epoch,
-    due: message.due,
+    due: Math.round(message.due),
     domain,
     size: message.size,
     attempts: 0,
-    receivedAt,
+    receivedAt: Math.round(receivedAt),
     sender,
     recipientCount: recipients.length,
     state: differ ? JSON.stringify({ ...UNTOUCHED, domains }) : null,

@@ -130,6 +130,16 @@ export function writeContract(name: string, open: OpenStorage): void {
       expect(await at.leasedIds(10, "other")).toEqual([id]);
     });
 
+    test("instants between two milliseconds are as good as others", async () => {
+      await using at = await opened();
+      const ids = [idOf(1)];
+      await at.storage.write([{ ...envelope(), receivedAt: at.now() + 0.5 }], 1.5, { ids });
+      await at.storage.settle(idOf(1), { due: at.now() + LATER + 0.25 });
+      const message = await at.storage.get(idOf(1));
+      expect(Math.abs(message.due - (at.now() + LATER))).toBeLessThanOrEqual(1);
+      expect(message.envelope.recipients).toHaveLength(1);
+    });
+
     test("recipients are numbered by their place, whatever number they come with", async () => {
       await using at = await opened();
       const given = {

@@ -32,6 +32,7 @@ import { Ledger } from "./ledger.ts";
 import { probeSpool } from "./probe.ts";
 import { quarantine } from "./quarantine.ts";
 import type { SegmentReader } from "./reader.ts";
+import { isRecordId } from "./record.ts";
 import type { Row } from "./row.ts";
 import type { ScheduleReader } from "./schedule.ts";
 import { saltOf } from "./segment.ts";
@@ -342,6 +343,9 @@ export class DiskStorage implements QueueStorage {
   }
 }
 
+/** What could not be read back is not taken (P1). */
 function entryOf(id: string, envelope: Envelope, due: number): Entry {
+  if (!isRecordId(id)) throw new QueueError("an id has 1 to 64 letters, digits, _ and -");
+  if (envelope.recipients.length === 0) throw new QueueError(`message ${id} has no recipients`);
   return { id, envelope: numbered(envelope), due };
 }

@@ -98,11 +98,10 @@ function isRecord(json: RecordJson): boolean {
   const { recipients, client, body, dsn, settles } = json;
   const texts = [json.sender, json.receiver, client?.ip, client?.host, client?.name];
   return (
-    typeof json.id === "string" &&
-    ID.test(json.id) &&
+    isRecordId(json.id) &&
     texts.every(isText) &&
     isText(client.protocol) &&
-    [json.receivedAt, json.due].every(Number.isSafeInteger) &&
+    [json.receivedAt, json.due].every(Number.isFinite) &&
     Array.isArray(recipients) &&
     recipients.length > 0 &&
     recipients.every(isRecipient) &&
@@ -115,6 +114,11 @@ function isRecord(json: RecordJson): boolean {
 }
 
 const ID = /^[\w-]{1,64}$/u;
+
+/** Whether a record of this id can be read back. */
+export function isRecordId(id: unknown): id is string {
+  return isText(id) && ID.test(id);
+}
 
 function isText(value: unknown): value is string {
   return typeof value === "string";
