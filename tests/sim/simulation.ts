@@ -190,7 +190,7 @@ class Simulation {
     const until = this.#now() + ms;
     while (this.#now() < until && !this.#isWrong()) {
       await this.#world.advance(Math.min(HOUR, until - this.#now()));
-      if (this.#isSick()) this.#sickAt = this.#now();
+      if (this.#isSick()) this.#noteSick(this.#now());
     }
     await this.#world.settle();
     this.#checkLimits();
@@ -216,7 +216,7 @@ class Simulation {
   }
 
   #fault({ on, kind, times, ms }: Fault): void {
-    this.#sickAt = this.#now() + ms;
+    this.#noteSick(this.#now() + ms);
     const [where, operation = ""] = on.split(".");
     if (where === "files") {
       this.#engine.platter?.faults.push({ operation, kind, times, ms });
@@ -274,8 +274,13 @@ class Simulation {
     const { running } = this.#node(number);
     if (running === undefined || running.life.isPaused) return;
     this.#ledger.excuse();
-    this.#sickAt = this.#now() + ms;
+    this.#noteSick(this.#now() + ms);
     running.life.pause(ms);
+  }
+
+  /** Something is ill until then; another illness that ends earlier does not end this one. */
+  #noteSick(until: number): void {
+    this.#sickAt = Math.max(this.#sickAt, until);
   }
 
   #isSick(): boolean {
