@@ -19,7 +19,10 @@ export type Event =
   | DestinationEvent
   | LifecycleEvent;
 
-/** One envelope was stored durably. */
+/**
+ * One envelope is stored durably, and whoever handed it in is told so. One for each time that is said: mail that comes
+ * again under an id that it was given is told of again, since the first time may have ended in a crash before anybody heard.
+ */
 export interface AcceptedEvent {
   readonly kind: "accepted";
   readonly id: string;

@@ -172,6 +172,18 @@ describe("ids that are given", () => {
     await world.settle();
   });
 
+  test("are told of each time that somebody is told that the mail is stored", async () => {
+    const { queue, recorder, faulty } = setUp({ start: false });
+    const id = "0123456789ABCDEF";
+    // The first answer is lost: nobody was told.
+    faulty.failAfter("write");
+    await expect(queue.enqueue(mail("bob@one.test"), id)).rejects.toThrow("EIO");
+    expect(recorder.all("accepted")).toEqual([]);
+    faulty.heal("write");
+    for (const _ of [1, 2]) await queue.enqueue(mail("bob@one.test"), id);
+    expect(recorder.all("accepted").map((event) => event.id)).toEqual([id, id]);
+  });
+
   test("name every part of a split transaction the same way each time", async () => {
     const { queue, kept } = setUp({ options: { policies: [recipientSplit] }, start: false });
     const id = "0123456789ABCDEF";
