@@ -283,6 +283,28 @@ describe("a damaged database", () => {
     expect(fs.existsSync(spool.join("corrupt", `${idOf(1)}.json`))).toBe(true);
   });
 
+  test.each(["epoch", "due"])(
+    "without a value in the column %s lets no message wait for ever",
+    async (column) => {
+      await using spool = await openSpool();
+      await three(spool);
+      await spool.storage.close();
+      const db = new Database(spool.join("queue.db"));
+      const { sql } = db.query("SELECT sql FROM sqlite_schema WHERE name = 'message'").get() as {
+        readonly sql: string;
+      };
+      db.run("ALTER TABLE message RENAME TO tight");
+      db.run(sql.replaceAll(" NOT NULL", ""));
+      db.run("INSERT INTO message SELECT * FROM tight");
+      db.run("DROP TABLE tight");
+      db.run(`UPDATE message SET ${column} = NULL WHERE id = '${idOf(1)}'`);
+      db.close();
+      const storage = await spool.reopen();
+      const leases = await storage.lease(Number.MAX_SAFE_INTEGER, 9, { holder: "me", until: 1e15 });
+      expect(leases.map(({ id }) => id).sort()).toEqual([idOf(0), idOf(1), idOf(2)]);
+    },
+  );
+
   test("that is missing is made anew, and nothing is told", async () => {
     await using spool = await openSpool();
     await three(spool);

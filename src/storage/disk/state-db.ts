@@ -178,11 +178,14 @@ function scheduleStatements(db: Database) {
   const lease = db.query(
     `UPDATE message SET epoch = ${EPOCH_LEASED}, due = min(due, ?2) WHERE id = ?1`,
   );
-  // Two ranges of the index, with no look at what is held. Texts and blobs sort behind all numbers.
+  // Ranges of the index, with no look at what is held. Texts and blobs sort behind all numbers; NULL is in no range, and
+  // SQLite would take "IS NULL" for false in a column that may hold none.
   const unlease = [
     db.query(`UPDATE message SET epoch = ?1 WHERE epoch > ?1 AND epoch < ${EPOCH_HELD}`),
     db.query(`UPDATE message SET epoch = ?1 WHERE epoch > ${EPOCH_HELD}`),
+    db.query("UPDATE message SET epoch = ?1 WHERE epoch IS ?2"),
     db.query(`UPDATE message SET due = 0 WHERE epoch = ?1 AND due > ${DUE_MAX}`),
+    db.query("UPDATE message SET due = 0 WHERE epoch = ?1 AND due IS ?2"),
   ];
   const flushed = db.query(
     `SELECT ${COLUMNS} FROM message WHERE epoch < ? ORDER BY epoch, due LIMIT ?`,
@@ -213,7 +216,9 @@ function scheduleStatements(db: Database) {
       return new Set(ids.filter((id) => lease.run(id, now).changes > 0));
     },
     unleaseAll(epoch: number): void {
-      for (const statement of unlease) statement.run(...(statement.paramsCount > 0 ? [epoch] : []));
+      for (const statement of unlease) {
+        statement.run(...[epoch, null].slice(0, statement.paramsCount));
+      }
     },
     flushed: (epoch: number, limit: number) => sound(flushed.all(epoch, limit)),
     due: (epoch: number, now: number, limit: number) => sound(due.all(epoch, now, limit)),
