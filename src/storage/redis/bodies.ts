@@ -2,7 +2,7 @@ import { type BodySink, concatBytes, HEAD_BYTES_MAX, type SourceBody } from "../
 import { DamagedError } from "../disk/store-error.ts";
 import type { Connection } from "./connection.ts";
 import { storeError } from "./errors.ts";
-import { BODY_TTL_MS } from "./lua.ts";
+import { BODY_TTL_MS } from "./lua-prelude.ts";
 import { decodePart, encodePart } from "./record.ts";
 
 /** Octets of one part of a large body: what is in memory of it at a time. */
