@@ -1,9 +1,10 @@
 import { describe, expect, test } from "bun:test";
-import { readdirSync } from "node:fs";
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
 import { bodyContent } from "../../src/mail/content.ts";
 import { QueueError } from "../../src/mail/queue-error.ts";
 import type { SpoolFiles } from "../../src/storage/disk/files.ts";
+import { CorruptError } from "../../src/storage/storage.ts";
 import { openSpool } from "./disk-fixture.ts";
 import { envelope, idOf } from "./fixtures.ts";
 import { type FileOperation, failingFiles, systemError, watchedFiles } from "./watched-files.ts";
@@ -304,4 +305,34 @@ function walOff(bytes: Uint8Array): Uint8Array {
   copy[18] = 1;
   copy[19] = 1;
   return copy;
+}
+
+describe("a disk that cannot take what is moved aside (P6, P7)", () => {
+  for (const name of ["link", "create", "append", "syncData", "rename", "syncDirectory"] as const) {
+    test(`${name}: the damaged message stays in the queue until it can`, async () => {
+      const disk = failingFiles();
+      await using spool = await openSpool({ files: disk.files });
+      const { storage } = spool;
+      const [id = ""] = await storage.write([envelope({ text: "Subject: x\r\n\r\nthe body" })], 1);
+      damage(spool.join("content"), "the body");
+      disk.fail("ENOSPC", (operation) => operation.name === name);
+      await expect(storage.get(id)).rejects.toThrow("cannot be moved aside");
+      expect(await storage.getInfo()).toMatchObject({ size: 1, corrupt: 0 });
+      disk.recover();
+      await expect(storage.get(id)).rejects.toThrow(CorruptError);
+      expect(await storage.getInfo()).toMatchObject({ size: 0, corrupt: 1 });
+      const note = JSON.parse(readFileSync(spool.join("corrupt", `${id}.json`), "utf8"));
+      expect(readFileSync(note.segment, "latin1")).toContain("the bodz");
+    });
+  }
+});
+
+/** Changes the last letter of a text that is somewhere below a directory. */
+function damage(directory: string, text: string): void {
+  for (const entry of readdirSync(directory, { recursive: true, withFileTypes: true })) {
+    if (!entry.isFile()) continue;
+    const path = `${entry.parentPath}/${entry.name}`;
+    const bytes = readFileSync(path, "latin1").replace(text, `${text.slice(0, -1)}z`);
+    writeFileSync(path, bytes, "latin1");
+  }
 }

@@ -30,7 +30,7 @@ import type { Journal } from "./journal.ts";
 import type { Layout } from "./layout.ts";
 import { Ledger } from "./ledger.ts";
 import { probeSpool } from "./probe.ts";
-import { quarantine } from "./quarantine.ts";
+import { keepEvidence, tellDamage } from "./quarantine.ts";
 import type { SegmentReader } from "./reader.ts";
 import { isRecordId } from "./record.ts";
 import type { Row } from "./row.ts";
@@ -315,7 +315,7 @@ export class DiskStorage implements QueueStorage {
     }
   }
 
-  /** P6: the damaged message leaves the queue for `corrupt/`, and everything else goes on. */
+  /** P6: the damaged message leaves the queue for `corrupt/` as soon as the disk can take it, and everything else goes on. */
   async #moveAside(row: Row, error: DamagedError): Promise<void> {
     const { id, segment } = row;
     while (this.#movingAside.has(id)) await this.#movingAside.change([id]);
@@ -326,7 +326,8 @@ export class DiskStorage implements QueueStorage {
       throw new QueueError(`message ${id} moved while it was read; try again`);
     }
     const damage = { subject: id, segment, reason: error.message, facts: { ...known } };
-    await this.#movingAside.run([id], () => quarantine(damage, this.#parts));
+    await this.#movingAside.run([id], () => keepEvidence(damage, this.#parts));
+    tellDamage(damage, this.#parts);
     // A sick database must not hold up whoever reads: without it the message is moved aside once more after a restart.
     this.#ledger.forget(id);
   }

@@ -1,8 +1,9 @@
 import { basename } from "node:path";
 import type { Emit } from "../../observe/events.ts";
-import type { SpoolFiles } from "./files.ts";
+import { codeOf, type SpoolFiles } from "./files.ts";
 import type { Journal } from "./journal.ts";
 import type { Layout } from "./layout.ts";
+import { storeError } from "./store-error.ts";
 
 /** A record or file that is put aside. */
 export interface Damage {
@@ -27,32 +28,41 @@ export interface QuarantineParts {
 }
 
 /**
- * Moves damage aside (P6): the whole segment stays readable in `corrupt/` under a second name, with a note in JSON that
- * says why; it is counted and told. Never throws: a disk that cannot take the note must not stop other mail.
+ * Moves aside (P6) what a start finds and no message needs: the whole segment stays readable in `corrupt/` under a second
+ * name, with a note in JSON that says why; it is counted and told. Never throws: a disk that cannot take the note must not
+ * stop the start.
  */
 export async function quarantine(damage: Damage, parts: QuarantineParts): Promise<void> {
-  const { layout, emit, journal } = parts;
   // Without a note the event still tells.
   await keepEvidence(damage, parts).catch(() => undefined);
+  tellDamage(damage, parts);
+}
+
+/** Counts damage and tells of it. */
+export function tellDamage({ subject, reason }: Damage, parts: QuarantineParts): void {
+  const { layout, emit, journal } = parts;
   journal.noteCorrupt();
-  const movedTo = notePath(damage.subject, layout);
-  emit({ kind: "corrupt", subject: damage.subject, movedTo, reason: damage.reason });
+  emit({ kind: "corrupt", subject, movedTo: notePath(subject, layout), reason });
 }
 
 /**
  * Gives the segment its second name and writes the note. When it resolves both survive a power cut: only then may the
- * message leave the queue, or nothing would be left of it.
+ * message leave the queue, or nothing would be left of it. A disk that is full or sick is a `QueueError`: try again.
  */
 export async function keepEvidence(
   { subject, segment, reason, facts }: Damage,
   parts: Pick<QuarantineParts, "files" | "layout">,
 ): Promise<void> {
   const { files, layout } = parts;
-  const kept = segment === undefined ? undefined : keepSegment(segment, files, layout);
-  const note = notePath(subject, layout);
-  const text = JSON.stringify({ subject, reason, ...facts, segment: kept });
-  if (!files.exists(note)) await writeNote(note, `${text}\n`, parts);
-  await files.syncDirectory(layout.corrupt);
+  try {
+    const kept = segment === undefined ? undefined : keepSegment(segment, files, layout);
+    const note = notePath(subject, layout);
+    const text = JSON.stringify({ subject, reason, ...facts, segment: kept });
+    if (!files.exists(note)) await writeNote(note, `${text}\n`, parts);
+    await files.syncDirectory(layout.corrupt);
+  } catch (cause) {
+    throw storeError(`what is damaged of ${subject} (${reason}) cannot be moved aside`, cause);
+  }
 }
 
 /** By way of scratch: there is no half of a note, which would never be made whole. */
@@ -84,14 +94,18 @@ export function keptPath(number: number, layout: Layout): string {
   return `${layout.corrupt}/${path.slice(path.lastIndexOf("/") + 1)}`;
 }
 
-/** A second name costs no space until the segment itself goes. */
+/** That another name cannot be had now says nothing of later; any other refusal is for good, or the segment is gone. */
+const NOT_NOW = new Set(["ENOSPC", "EDQUOT", "EIO", "EROFS"]);
+
+/** A second name costs no space until the segment itself goes. `undefined`: there is no way to give it one. */
 export function keepSegment(number: number, files: SpoolFiles, layout: Layout): string | undefined {
   const path = layout.segment(number);
   const kept = keptPath(number, layout);
   try {
     if (!files.exists(kept)) files.link(path, kept);
     return kept;
-  } catch {
+  } catch (error) {
+    if (NOT_NOW.has(codeOf(error))) throw error;
     return undefined;
   }
 }
