@@ -29,8 +29,9 @@ export type Settle = (
 /** P4: in the same storage notifications and settlement are one step; another queue has the notifications before. */
 export function settler(parts: SettleParts): Settle {
   const { storage, clock, emit, bounceQueue, noteDue } = parts;
+  const handOver = bounceQueue && handsOver(bounceQueue);
   return async (message, settlement, notifications, as) => {
-    for (const { envelope, id } of notifications) await bounceQueue?.enqueue(envelope, id);
+    for (const notification of notifications) await handOver?.(notification);
     const bounces = bounceQueue ? [] : notifications.flatMap((each) => admit(each, parts));
     try {
       await storage.settle(message.id, settlement, { ...as, bounces });
@@ -40,6 +41,19 @@ export function settler(parts: SettleParts): Settle {
       for (const { envelope } of bounces) noteDue(clock.now(), firstDomain(envelope));
       if (settlement.due !== undefined) noteDue(settlement.due, firstDomain(message.envelope));
     }
+  };
+}
+
+/**
+ * Gives each notification to another queue once: the settlement behind it may have to be tried again and again, and by then
+ * the first one can be delivered and forgotten there.
+ */
+function handsOver(queue: Pick<Queue, "enqueue">): (notification: Notification) => Promise<void> {
+  const handed = new WeakSet<Notification>();
+  return async (notification) => {
+    if (handed.has(notification)) return;
+    await queue.enqueue(notification.envelope, notification.id);
+    handed.add(notification);
   };
 }
 

@@ -139,6 +139,25 @@ describe("P4: bounces are never lost", () => {
     expect(relay.calls).toHaveLength(1);
   });
 
+  test("a bounce that another queue has taken is not given to it again with each try to settle", async () => {
+    const handed: (string | undefined)[] = [];
+    const enqueue = async (_envelope: unknown, id?: string) => {
+      handed.push(id);
+      return [id ?? ""];
+    };
+    const { faulty, send, world, kept } = setUp({
+      script: ALL,
+      parts: { bounceQueue: { enqueue } },
+    });
+    faulty.fail("settle");
+    await send("b@bad.test");
+    await world.advance(10 * SECOND);
+    faulty.heal("settle");
+    await world.advance(SECOND);
+    expect(handed).toHaveLength(1);
+    expect(kept.settled).toHaveLength(1);
+  });
+
   test("after a crash between bounce and settlement the same bounce is made again, under the same id", async () => {
     const handed: (string | undefined)[] = [];
     const enqueue = async (_envelope: unknown, id?: string) => {
