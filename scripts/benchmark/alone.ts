@@ -1,3 +1,4 @@
+import { flush, queueOf } from "../../tests/e2e/help.ts";
 import {
   BINARY,
   type Daemon,
@@ -8,7 +9,6 @@ import { freePort } from "../../tests/support/free-port.ts";
 import { tempDir } from "../../tests/support/temp-dir.ts";
 import { until } from "../../tests/support/until.ts";
 import type { Measures, Setting } from "./compared.ts";
-import { flush, queueOf } from "./contender.ts";
 import { deferredBacklog } from "./deferred-backlog.ts";
 import { isolation } from "./isolation.ts";
 import { smtpSource } from "./load.ts";
@@ -135,7 +135,7 @@ async function firstPage(daemon: Daemon): Promise<void> {
   await daemon.adminJson("/v1/messages");
 }
 
-async function elapsed(run: () => Promise<void>): Promise<number> {
+async function elapsed(run: () => Promise<unknown>): Promise<number> {
   const startedAt = performance.now();
   await run();
   return performance.now() - startedAt;

@@ -1,4 +1,5 @@
-import { BINARY, type Daemon, startDaemon } from "../../tests/support/binary.ts";
+import { flush, queueOf } from "../../tests/e2e/help.ts";
+import { BINARY, startDaemon } from "../../tests/support/binary.ts";
 import { postfixInstance } from "../../tests/support/postfix.ts";
 import { tempDir } from "../../tests/support/temp-dir.ts";
 
@@ -52,26 +53,11 @@ async function startOurs({ nextHop, parent }: ContenderOptions): Promise<Contend
     // While a next hop is suspended even what was never tried waits for it.
     waiting: async () => {
       const { size, states, delivering } = await queueOf(daemon);
-      return size - Math.max(delivering, states.active ?? 0);
+      return size - Math.max(delivering, states.active);
     },
-    flush: () => flush(daemon),
+    flush: async () => void (await flush(daemon)),
     [Symbol.asyncDispose]: () => daemon[Symbol.asyncDispose](),
   };
-}
-
-/** What `GET /v1/queue` says. */
-export interface QueueAnswer {
-  readonly size: number;
-  readonly states: Readonly<Record<string, number>>;
-  readonly delivering: number;
-}
-
-export async function queueOf(daemon: Daemon): Promise<QueueAnswer> {
-  return (await daemon.adminJson("/v1/queue")) as QueueAnswer;
-}
-
-export async function flush(daemon: Daemon): Promise<void> {
-  await daemon.adminJson("/v1/flush", { method: "POST" });
 }
 
 async function startPostfix({ nextHop, parent }: ContenderOptions): Promise<Contender> {

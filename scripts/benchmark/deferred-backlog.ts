@@ -1,10 +1,10 @@
+import { queueOf } from "../../tests/e2e/help.ts";
 import { BINARY, type Daemon, startDaemon } from "../../tests/support/binary.ts";
 import { type MailWorld, mailWorld } from "../../tests/support/mail-world.ts";
 import { tempDir } from "../../tests/support/temp-dir.ts";
 import { until } from "../../tests/support/until.ts";
 import { fillSpool } from "../endurance/backlog.ts";
 import type { Measures, Setting } from "./compared.ts";
-import { queueOf } from "./contender.ts";
 import { smtpSource } from "./load.ts";
 import {
   type Arrivals,

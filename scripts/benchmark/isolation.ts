@@ -1,3 +1,4 @@
+import { queueOf } from "../../tests/e2e/help.ts";
 import { BINARY, type Daemon, startDaemon } from "../../tests/support/binary.ts";
 import { type MailWorld, mailWorld } from "../../tests/support/mail-world.ts";
 import { DRIP_BYTES, SICK_HOSTS, SILENT } from "../../tests/support/sick-hosts.ts";
@@ -5,7 +6,6 @@ import { type Sink, startSink } from "../../tests/support/sink.ts";
 import { tempDir } from "../../tests/support/temp-dir.ts";
 import { until } from "../../tests/support/until.ts";
 import type { Measures, Setting } from "./compared.ts";
-import { queueOf } from "./contender.ts";
 import { type Load, smtpSource } from "./load.ts";
 import {
   type Arrivals,

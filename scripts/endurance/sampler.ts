@@ -1,5 +1,6 @@
 import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
+import { queueOf } from "../../tests/e2e/help.ts";
 import type { Daemon } from "../../tests/support/binary.ts";
 import { cpuSeconds } from "../benchmark/processes.ts";
 import { quantile } from "../benchmark/statistics.ts";
@@ -41,14 +42,6 @@ export interface Sample {
   readonly segments: number;
 }
 
-interface QueueAnswer {
-  readonly size: number;
-  readonly states: Readonly<Record<"incoming" | "active" | "deferred" | "hold", number>>;
-  readonly delivering: number;
-  readonly connections: { readonly open: number };
-  readonly destinations: readonly unknown[];
-}
-
 interface Before {
   readonly seconds: number;
   readonly cpu: number;
@@ -71,7 +64,7 @@ export interface SamplerOptions {
 export async function openSampler(options: SamplerOptions): Promise<() => Promise<Sample>> {
   let before = await standOf(options);
   return async () => {
-    const queue = (await options.daemon.adminJson("/v1/queue")) as QueueAnswer;
+    const queue = await queueOf(options.daemon);
     const now = await standOf(options);
     const elapsed = now.seconds - before.seconds;
     const rate = (name: keyof Totals) => (now.totals[name] - before.totals[name]) / elapsed;

@@ -1,5 +1,6 @@
 import { cpSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { startChild } from "../../tests/support/child.ts";
 import { tempDir } from "../../tests/support/temp-dir.ts";
 import { edited, type Mutation } from "./mutation.ts";
 
@@ -37,19 +38,16 @@ export function openWorkshop(root: string): Workshop {
     const seconds = (): number => (performance.now() - since) / 1000;
     if (needsExecutable) await build(copy.path);
     const command = ["test", "--bail", "--timeout", String(TEST_MAX_MS), ...tests];
-    const child = Bun.spawn([process.execPath, ...command], {
+    await using child = startChild([process.execPath, ...command], {
       cwd: copy.path,
-      env: { ...process.env, NO_COLOR: "1" },
-      stdout: "pipe",
-      stderr: "pipe",
-      timeout: TESTS_MAX_MS,
-      killSignal: "SIGKILL",
+      env: { NO_COLOR: "1" },
     });
-    const texts = [new Response(child.stdout).text(), new Response(child.stderr).text()];
-    const output = (await Promise.all(texts)).join("\n");
+    // TERM first: the tests end the programs that they have started, and remove their files.
+    const timer = setTimeout(() => void child.stop(), TESTS_MAX_MS);
     const status = await child.exited;
+    clearTimeout(timer);
     if (status === 0) return { caught: false, by: "nothing", seconds: seconds() };
-    return { caught: true, by: firstFailure(output, status), seconds: seconds() };
+    return { caught: true, by: firstFailure(child.output(), status), seconds: seconds() };
   }
 
   return {
@@ -79,13 +77,8 @@ function requireSyntax(text: string): string {
 }
 
 async function build(cwd: string): Promise<void> {
-  const child = Bun.spawn([process.execPath, "build.ts"], {
-    cwd,
-    stdout: "ignore",
-    stderr: "pipe",
-  });
-  const problem = await new Response(child.stderr).text();
-  if ((await child.exited) !== 0) throw new Error(`the defect does not build: ${problem}`);
+  await using child = startChild([process.execPath, "build.ts"], { cwd });
+  if ((await child.exited) !== 0) throw new Error(`the defect does not build: ${child.output()}`);
 }
 
 /** What the runner says first: `(fail) P1 > the test [12 ms]`. */

@@ -8,12 +8,14 @@ export const QUICK: readonly string[] = [
   ...["--set", "admin.socket=off", "--hostname", "queue.example.test"],
 ];
 
-/** What `/v1/queue` says that these tests look at. */
+/** What `/v1/queue` says that tests and benchmarks look at. */
 export interface QueueFacts {
   readonly size: number;
   readonly states: Readonly<Record<"incoming" | "active" | "deferred" | "hold", number>>;
   readonly corrupt: number;
   readonly delivering: number;
+  readonly connections: { readonly open: number };
+  readonly destinations: readonly unknown[];
   readonly refusal: string | null;
 }
 

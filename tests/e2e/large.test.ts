@@ -1,6 +1,7 @@
 import { expect, test } from "bun:test";
 import { createHash, randomBytes } from "node:crypto";
-import { readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
+import { forgetPeak, peakMb, residentMb } from "../../scripts/benchmark/processes.ts";
 import { productCommand, startDaemon } from "../support/binary.ts";
 import { startChild } from "../support/child.ts";
 import { smtpDialog } from "../support/smtp-dialog.ts";
@@ -29,11 +30,6 @@ async function send(port: number, content: Uint8Array): Promise<string> {
   return (await dialog.reply(60_000)).raw;
 }
 
-function status(pid: number, key: "VmRSS" | "VmHWM"): number {
-  const text = readFileSync(`/proc/${pid}/status`, "utf8");
-  return 1024 * Number(new RegExp(`^${key}:\\s+(\\d+) kB`, "mu").exec(text)?.[1]);
-}
-
 function sha256(bytes: Uint8Array): string {
   return createHash("sha256").update(bytes).digest("hex");
 }
@@ -55,12 +51,11 @@ test("P8: 50 MiB arrive as they were sent, and take less than 40 MiB of memory",
   }
   await drained(daemon);
   const large = message(50 * MIB);
-  // The peak from here on.
-  writeFileSync(`/proc/${daemon.pid}/clear_refs`, "5");
-  const before = status(daemon.pid, "VmRSS");
+  forgetPeak(daemon.pid);
+  const before = residentMb(daemon.pid);
   expect(await send(daemon.smtpPort, large)).toStartWith("250 ");
   await drained(daemon, 60_000);
-  const growth = status(daemon.pid, "VmHWM") - before;
+  const growth = (peakMb(daemon.pid) - before) * 1e6;
   console.info(`50 MiB: ${(growth / MIB).toFixed(1)} MiB more memory at the peak`);
   expect(growth).toBeLessThan(GROWTH_MAX);
   const sizes = readdirSync(saved).map((name) => readFileSync(`${saved}/${name}`));

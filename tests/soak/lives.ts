@@ -1,4 +1,4 @@
-import { readFileSync } from "node:fs";
+import { peakMb } from "../../scripts/benchmark/processes.ts";
 import { type Crash, excusedMs } from "../../src/selftest/balance.ts";
 import { QUICK, tail } from "../e2e/help.ts";
 import { binaryCommand, type Daemon, startDaemon } from "../support/binary.ts";
@@ -129,10 +129,10 @@ export async function openLives({
   };
 }
 
+/** In bytes; 0 for one that is gone. */
 function peakMemory(pid: number): number {
   try {
-    const status = readFileSync(`/proc/${pid}/status`, "utf8");
-    return Number(/^VmHWM:\s+(\d+) kB/mu.exec(status)?.[1] ?? 0) * 1024;
+    return peakMb(pid) * 1e6 || 0;
   } catch {
     return 0;
   }
