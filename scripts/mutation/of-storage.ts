@@ -133,13 +133,25 @@ export const STORAGE: readonly Mutation[] = [
     edits: [
       {
         file: "src/queue/settle.ts",
-        from: "    for (const { envelope, id } of notifications) await bounceQueue?.enqueue(envelope, id);\n",
+        from: "    for (const notification of notifications) await handOver?.(notification);\n",
         to: "",
       },
       {
         file: "src/queue/settle.ts",
         from: "      await storage.settle(message.id, settlement, { ...as, bounces });",
-        to: "      await storage.settle(message.id, settlement, { ...as, bounces });\n      for (const { envelope, id } of notifications) await bounceQueue?.enqueue(envelope, id);",
+        to: "      await storage.settle(message.id, settlement, { ...as, bounces });\n      for (const notification of notifications) await handOver?.(notification);",
+      },
+    ],
+    tests: ["tests/queue/settlement.test.ts"],
+  },
+  {
+    name: "each try to settle gives the bounce to the other queue again",
+    promise: "P4",
+    edits: [
+      {
+        file: "src/queue/settle.ts",
+        from: "    if (handed.has(notification)) return;\n",
+        to: "",
       },
     ],
     tests: ["tests/queue/settlement.test.ts"],
