@@ -43,6 +43,7 @@ const FILE_FAULTS =
     " ",
   );
 const STORAGE_FAULTS = "settle lease release get renew nextDue".split(" ");
+const BOUNCE_FAULTS = "write write write settle lease get".split(" ");
 const KINDS: readonly Fault["kind"][] = ["ENOSPC", "EIO", "torn", "late", "stall"];
 const NOTIFY: readonly Send["notify"][] = ["NEVER", "SUCCESS", "FAILURE", "DELAY"];
 /** More would fill all places for deliveries, and then P9 cannot hold. */
@@ -51,6 +52,8 @@ const DOMAINS = 12;
 /** In one of so many histories most destinations of a large number are down. */
 const CROWD_EVERY = 8;
 const CROWD = 400;
+/** In one of so many histories notifications have a queue of their own. */
+const SEPARATE_EVERY = 3;
 
 /** The history of a seed. */
 export function generate({ seed, steps, engine, days }: Wanted): History {
@@ -63,7 +66,7 @@ export function generate({ seed, steps, engine, days }: Wanted): History {
     syncMs: pick(roll, [0, 0, 1, 5]),
     peerMs: pick(roll, [0, 0, 20, 500]),
     split: pick(roll, ["none", "domain", "domain", "recipient"]),
-    bounces: "same",
+    bounces: seed % SEPARATE_EVERY === 0 ? "separate" : "same",
   };
   const isCrowd = seed % CROWD_EVERY === 0;
   const script = new Script(roll, setup, isCrowd ? CROWD : DOMAINS);
@@ -207,9 +210,10 @@ class Script {
   #fault(): void {
     const roll = this.#roll;
     const isFile = this.#setup.engine === "disk" && roll() < 0.8;
-    const on = isFile
-      ? `files.${pick(roll, FILE_FAULTS)}`
-      : `storage.${pick(roll, STORAGE_FAULTS)}`;
+    const isOfBounces = this.#setup.bounces === "separate" && roll() < 0.5;
+    let on = `storage.${pick(roll, STORAGE_FAULTS)}`;
+    if (isFile) on = `files.${pick(roll, FILE_FAULTS)}`;
+    if (isOfBounces) on = `bounces.${pick(roll, BOUNCE_FAULTS)}`;
     const kind = pick(roll, KINDS);
     const times = roll() < 0.7 ? 1 : Math.floor(roll() * 6) + 1;
     const ms = kind === "stall" ? Math.floor(roll() ** 3 * 20 * MINUTE) : 0;

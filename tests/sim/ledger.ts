@@ -17,6 +17,7 @@ import {
   openMessage,
   reported,
 } from "./message.ts";
+import { Notices } from "./notices.ts";
 
 /**
  * What everybody outside the queue knows: what was acknowledged, what peers took, what has ended and how. It finds fault
@@ -28,18 +29,21 @@ export class Ledger {
   /** Messages that came to an end, which nobody may see again. */
   readonly #gone = new Set<string>();
   readonly #leases: Leases;
+  readonly #notices: Notices | undefined;
   readonly #now: () => number;
   /** The first thing that was wrong. */
   violation: string | undefined;
 
-  constructor(now: () => number) {
+  /** `hasBounceQueue`: notices are not stored with their settlements but before, in another queue. */
+  constructor(now: () => number, hasBounceQueue: boolean) {
     this.#now = now;
+    this.#notices = hasBounceQueue ? new Notices() : undefined;
     this.#leases = new Leases(now);
   }
 
   /** Notes what is wrong. Does not throw: whoever is asked to do something wrong is the product. */
-  blame(text: string): void {
-    this.violation ??= text;
+  blame(...texts: readonly string[]): void {
+    this.violation ??= texts[0];
   }
 
   isGone(id: string): boolean {
@@ -55,6 +59,7 @@ export class Ledger {
   ): (isStored: boolean) => void {
     const fresh = ids.flatMap((id, index) => {
       const envelope = envelopes[index];
+      if (this.#notices?.mayComeAgain(id)) this.#gone.delete(id);
       if (envelope === undefined || this.#isKnown(id)) return [];
       const message = openMessage(id, envelope, ids, due, this.#now());
       this.messages.set(id, message);
@@ -131,7 +136,7 @@ export class Ledger {
     const wasHeld = holder === undefined || this.#leases.isHeldBy(id, holder);
     const lease = this.#leases.get(id);
     if (message) {
-      for (const text of faultsOfNotices(message, intent)) this.blame(text);
+      this.blame(...(this.#notices?.missing(message, intent) ?? faultsOfNotices(message, intent)));
       message.intents.add(intent);
     }
     return {
@@ -232,9 +237,15 @@ export class Ledger {
 
   /** What peers have taken, or take from a process that is paused, the queue cannot know of. */
   excuse(): void {
+    this.excuseNotices();
     for (const { entries, underWay } of this.messages.values()) {
       for (const entry of entries) entry.excused = entry.taken + (underWay > 0 ? 1 : 0);
     }
+  }
+
+  /** A settlement may be tried by somebody who does not know that another one has handed its notices over. */
+  excuseNotices(): void {
+    this.#notices?.excuse();
   }
 
   /** What everybody can see of the store, at an instant at which nothing need be under way. */
@@ -272,6 +283,7 @@ export class Ledger {
     message.touchedAt = this.#now();
     this.counts.stored += 1;
     if (message.report !== undefined) this.counts.notices += 1;
+    this.blame(...(this.#notices?.stored(message) ?? []));
   }
 
   #storeNotice({ id, envelope }: Intent["bounces"][number]): void {
@@ -294,7 +306,7 @@ export class Ledger {
     message.touchedAt = this.#now();
     for (const bounce of bounces) this.#storeNotice(bounce);
     for (const [index, end] of intent.ends) this.#end(message, index, end);
-    for (const text of reported(message, bounces)) this.blame(text);
+    this.blame(...reported(message, bounces));
     if (message.entries.every(({ end }) => end !== undefined)) this.#forget(message);
   }
 
@@ -385,6 +397,6 @@ export class Ledger {
       }
       if (isThere) this.#storeNotice(bounce);
     }
-    if (isDone) for (const text of reported(message, bounces)) this.blame(text);
+    if (isDone) this.blame(...reported(message, bounces));
   }
 }

@@ -105,7 +105,8 @@ export function faultsOfNotices(message: Message, { ends, bounces }: Intent): re
   return faults;
 }
 
-function wantsFailure({ sender }: Message, { notify }: Entry): boolean {
+/** Whether its sender is to hear when this recipient fails. */
+export function wantsFailure({ sender }: Message, { notify }: Entry): boolean {
   return sender !== "" && (notify === undefined || notify.includes("FAILURE"));
 }
 

@@ -39,16 +39,16 @@ export function optionsOf({ split }: Setup): QueueOptions {
 export interface NodeParts {
   readonly setup: Setup;
   readonly world: SimWorld;
-  readonly engine: Engine;
+  /** Of the queue, and of the one that has its notifications when that is another. */
+  readonly engines: readonly [Engine, Engine?];
   readonly ledger: Ledger;
   readonly peers: Peers;
   readonly emit: (event: Event) => void;
   readonly trace: (line: string) => void;
 }
 
-/** A queue that runs at this moment. */
-export interface Running {
-  readonly life: Life;
+/** A queue and its store. */
+export interface Open {
   readonly queue: Queue;
   readonly storage: QueueStorage;
   /** The store itself, for those who only look. */
@@ -56,12 +56,20 @@ export interface Running {
   readonly faulty: FaultyStorage;
 }
 
+/** A queue that runs at this moment. */
+export interface Running extends Open {
+  readonly life: Life;
+  /** The queue that has its notifications. */
+  readonly bounces?: Open;
+}
+
 /** One machine: a daemon that is started, stopped, killed and started again. */
 export class Node {
   readonly #parts: NodeParts;
   readonly #options: QueueOptions;
   #life: Life | undefined;
-  #opened: Promise<QueueStorage> | undefined;
+  /** For each engine. */
+  #opened: readonly Promise<QueueStorage>[] = [];
   #stopping = false;
   running: Running | undefined;
   /** Clients that are being served. */
@@ -102,60 +110,82 @@ export class Node {
   }
 
   async #open(life: Life): Promise<void> {
-    const { engine, ledger, peers, world, emit, trace } = this.#parts;
+    const { ledger, world, emit, trace } = this.#parts;
     const tell = (event: Event): void => {
       if (!life.isDead) emit(event);
     };
-    const opened = engine.open(life, tell);
+    const opened = this.#engines.map((engine) => engine.open(life, tell));
     this.#opened = opened;
-    const raw = await opened;
-    if (life.isDead) return;
-    if (engine.isExclusive) ledger.restarted(await this.#everything(raw));
-    const isOver = (): boolean => life.isDead && engine.isExclusive;
+    const [first, second] = await Promise.all(opened);
+    if (life.isDead || first === undefined) return;
+    if (this.#engine.isExclusive) ledger.restarted(await this.#everything([first, second]));
+    const bounces = second && this.#openOver(second, life, tell);
+    const main = this.#openOver(first, life, tell, bounces);
+    this.running = { life, ...main, ...(bounces && { bounces }) };
+    this.startedAt = world.clock.now();
+    trace("started");
+    bounces?.queue.start();
+    main.queue.start();
+  }
+
+  get #engines(): readonly Engine[] {
+    return this.#parts.engines.filter((engine) => engine !== undefined);
+  }
+
+  get #engine(): Engine {
+    return this.#parts.engines[0];
+  }
+
+  #openOver(raw: QueueStorage, life: Life, emit: (event: Event) => void, bounces?: Open): Open {
+    const { ledger, peers, world } = this.#parts;
+    const isOver = (): boolean => life.isDead && this.#engine.isExclusive;
     const faulty = faultyStorage(watchedStorage(raw, ledger, isOver));
     const storage = heardStorage(faulty.storage, life);
     const queue = openQueue(this.#options, {
       storage,
       relay: peers.relayFor(life),
       world: { clock: life.clock, random: world.random },
-      emit: tell,
+      emit,
+      ...(bounces && { bounceQueue: bounces.queue }),
     });
-    this.running = { life, queue, storage, raw, faulty };
-    this.startedAt = world.clock.now();
-    trace("started");
-    queue.start();
+    return { queue, storage, raw, faulty };
   }
 
-  /** The whole store as it is read back, looked at without touching it. */
-  async #everything(raw: QueueStorage): Promise<ReadonlyMap<string, StoredMessage>> {
-    const { platter } = this.#parts.engine;
+  /** All stores as they are read back, looked at without touching them. */
+  async #everything(
+    stores: readonly (QueueStorage | undefined)[],
+  ): Promise<ReadonlyMap<string, StoredMessage>> {
     const found = new Map<string, StoredMessage>();
-    if (platter) platter.isWatched = true;
+    for (const { platter } of this.#engines) if (platter) platter.isWatched = true;
     try {
-      for await (const { id } of raw.load()) found.set(id, await raw.get(id));
+      for (const store of stores)
+        for await (const { id } of store?.load() ?? []) found.set(id, (await store?.get(id))!);
     } finally {
-      if (platter) platter.isWatched = false;
+      for (const { platter } of this.#engines) if (platter) platter.isWatched = false;
     }
     return found;
   }
 
   /** The process or the whole machine ends at this instant, and comes back later. */
   crash(downMs: number): void {
-    const { engine, ledger, peers, world, trace } = this.#parts;
+    const { ledger, peers, world, trace } = this.#parts;
     const life = this.#life;
     if (life === undefined || life.isDead) return;
     trace("crash");
     this.crashes += 1;
     this.lastCrashAt = world.clock.now();
     life.end();
-    engine.cut();
+    for (const engine of this.#engines) engine.cut();
     peers.died(life);
     ledger.excuse();
-    if (!engine.keepsLeases) ledger.leasesEnded();
+    if (!this.#engine.keepsLeases) ledger.leasesEnded();
     this.running = undefined;
     this.clients.clear();
     this.#stopping = false;
-    const buried = engine.bury(this.#opened ?? Promise.reject(new Error("never opened")));
+    const never = (): Promise<never> => Promise.reject(new Error("never opened"));
+    const buried = Promise.all(
+      this.#engines.map((engine, index) => engine.bury(this.#opened[index] ?? never())),
+    );
     world.clock.after(Math.max(1, downMs), () => {
       void buried.then(() => {
         this.#life = undefined;
@@ -182,8 +212,9 @@ export class Node {
     });
   }
 
-  async #drain({ life, queue }: Running, graceMs: number, isHealthy: () => boolean): Promise<void> {
-    const { engine, ledger, peers, world, trace } = this.#parts;
+  async #drain(running: Running, graceMs: number, isHealthy: () => boolean): Promise<void> {
+    const { life, queue, bounces } = running;
+    const { ledger, peers, world, trace } = this.#parts;
     trace("draining");
     const abort = new AbortController();
     const began = world.clock.now();
@@ -191,18 +222,21 @@ export class Node {
     const drained = queue.drain(abort.signal);
     await Promise.allSettled(this.clients);
     await drained;
+    await bounces?.queue.drain(abort.signal);
     if (life.isDead) return;
     trace("drained");
     const tookMs = world.clock.now() - began;
     if (isHealthy() && tookMs > graceMs + DRAIN_SLACK_MS)
       ledger.blame(`P10: the drain took ${tookMs} ms, the grace is ${graceMs}`);
     if (!isHealthy()) ledger.excuse();
-    const opened = this.#opened;
     this.running = undefined;
-    if (opened) await engine.close(await opened);
+    for (const [index, engine] of this.#engines.entries()) {
+      const opened = await this.#opened[index];
+      if (opened) await engine.close(opened);
+    }
     if (life.isDead) return;
     peers.died(life);
-    if (!engine.keepsLeases) ledger.leasesEnded();
+    if (!this.#engine.keepsLeases) ledger.leasesEnded();
     trace("stopped");
   }
 }

@@ -1,5 +1,6 @@
 import type { Event } from "../../src/observe/events.ts";
 import type { QueueStatus } from "../../src/queue/control.ts";
+import { SETTLING_MAX } from "../../src/queue/runner.ts";
 import type { MessageSummary } from "../../src/storage/storage.ts";
 import type { Operation } from "../support/faulty-storage.ts";
 import { dice, type SimWorld, simWorld } from "../support/sim-world.ts";
@@ -10,6 +11,7 @@ import { type Command, type Fault, formatLine, type History } from "./history.ts
 import { Ledger } from "./ledger.ts";
 import { LIMITS, Node } from "./node.ts";
 import { Peers } from "./peers.ts";
+import { rowsOf } from "./rows.ts";
 import { Trail } from "./trail.ts";
 
 export interface Result {
@@ -36,6 +38,7 @@ interface Counts {
 const MINUTE = 60_000;
 const HOUR = 60 * MINUTE;
 const DAY = 24 * HOUR;
+const MAY_FAIL = ["write", "settle", "lease", "release", "get", "renew", "nextDue"] as const;
 /** Commands between two looks at the whole store. */
 const LOOK_EVERY = 8;
 /** P9: mail for a healthy, idle destination is tried so soon after it is due. */
@@ -51,8 +54,11 @@ const END_DAYS = 8;
 /** Runs one history, from its first command to the end of all mail. Never throws because of the product. */
 export async function simulate(history: History): Promise<Result> {
   const world = simWorld(history.setup.seed);
-  await using engine = openEngine(history.setup, world, dice(history.setup.seed ^ 0x5eed));
-  const simulation = new Simulation(history, world, engine);
+  const { setup } = history;
+  await using engine = openEngine(setup, world, dice(setup.seed ^ 0x5eed));
+  await using bounces =
+    setup.bounces === "separate" ? openEngine(setup, world, dice(setup.seed ^ 0xb0ce)) : undefined;
+  const simulation = new Simulation(history, world, bounces ? [engine, bounces] : [engine]);
   return await simulation.run();
 }
 
@@ -78,13 +84,13 @@ class Simulation {
   #storageFaults = 0;
   #steps = 0;
 
-  constructor(history: History, world: SimWorld, engine: Engine) {
+  constructor(history: History, world: SimWorld, engines: readonly [Engine, Engine?]) {
     this.#history = history;
     this.#world = world;
-    this.#engine = engine;
-    this.#ledger = new Ledger(() => this.#now());
-    const trace = (line: string): void => this.#trace(line);
+    this.#engine = engines[0];
     const { setup } = history;
+    this.#ledger = new Ledger(() => this.#now(), setup.bounces === "separate");
+    const trace = (line: string): void => this.#trace(line);
     this.#peers = new Peers({
       world,
       ledger: this.#ledger,
@@ -94,7 +100,7 @@ class Simulation {
     });
     const emit = (event: Event): void => this.#heard(event);
     this.#clients = new Clients({ clock: world.clock, ledger: this.#ledger, trace });
-    const parts = { setup, world, engine, ledger: this.#ledger, peers: this.#peers, emit, trace };
+    const parts = { setup, world, engines, ledger: this.#ledger, peers: this.#peers, emit, trace };
     this.#nodes = Array.from({ length: setup.nodes }, () => new Node(parts));
   }
 
@@ -204,7 +210,10 @@ class Simulation {
     const control = this.#nodes.find(({ running }) => running && !running.life.isPaused)?.running
       ?.queue.control;
     if (control === undefined) return;
-    const failed = (error: unknown): void => this.#trace(`operator: ${String(error)}`);
+    const failed = (error: unknown): void => {
+      this.#trace(`operator: ${String(error)}`);
+      this.#ledger.excuseNotices();
+    };
     if (command.do === "flush") control.flush().catch(failed);
     else if (command.do === "each") {
       control
@@ -223,8 +232,9 @@ class Simulation {
       return;
     }
     for (const { running } of this.#nodes) {
-      if (running === undefined) continue;
-      const { faulty, life } = running;
+      const faulty = where === "bounces" ? running?.bounces?.faulty : running?.faulty;
+      if (running === undefined || faulty === undefined) continue;
+      const { life } = running;
       const name = operation as Operation;
       if (kind === "stall") {
         const goOn = faulty.stall(name);
@@ -236,7 +246,8 @@ class Simulation {
       const isNext = (): boolean => {
         left -= 1;
         if (left === 0) this.#storageFaults -= 1;
-        if (left >= 0 && on === "storage.lease" && kind === "late") this.#leaseLostAt = this.#now();
+        if (left >= 0) this.#ledger.excuseNotices();
+        if (left >= 0 && operation === "lease" && kind === "late") this.#leaseLostAt = this.#now();
         return left >= 0;
       };
       const error = Object.assign(new Error(`${kind}: as told`), { code: kind });
@@ -248,16 +259,9 @@ class Simulation {
   #heal(): void {
     if (this.#engine.platter) this.#engine.platter.faults.length = 0;
     for (const { running } of this.#nodes) {
-      for (const name of [
-        "write",
-        "settle",
-        "lease",
-        "release",
-        "get",
-        "renew",
-        "nextDue",
-      ] as const) {
+      for (const name of MAY_FAIL) {
         running?.faulty.heal(name);
+        running?.bounces?.faulty.heal(name);
       }
     }
     this.#storageFaults = 0;
@@ -294,9 +298,10 @@ class Simulation {
   /** P8. */
   #checkLimits(): void {
     const { mostUnderWay, mostForOne } = this.#peers;
-    const most = LIMITS.deliveries * this.#nodes.length;
+    const queues = this.#nodes.length * (this.#history.setup.bounces === "separate" ? 2 : 1);
+    const most = LIMITS.deliveries * queues;
     if (mostUnderWay > most) this.#ledger.blame(`P8: ${mostUnderWay} deliveries at once`);
-    const mostOfOne = LIMITS.perDestination * this.#nodes.length;
+    const mostOfOne = LIMITS.perDestination * queues;
     if (mostForOne > mostOfOne)
       this.#ledger.blame(`P8: ${mostForOne} deliveries to one peer at once`);
   }
@@ -309,21 +314,19 @@ class Simulation {
       if (running === undefined || running.life.isDead || running.life.isPaused || this.#isWrong())
         continue;
       const rows = new Map<string, MessageSummary>();
-      for (let after = ""; ; ) {
-        const page = await running.raw.list({ after, limit: 500 });
-        for (const row of page) rows.set(row.id, row);
-        after = page.at(-1)?.id ?? "";
-        if (after === "") break;
+      for (const { raw, queue } of [running, ...(running.bounces ? [running.bounces] : [])]) {
+        const before = rows.size;
+        for await (const row of rowsOf(raw)) rows.set(row.id, row);
+        const { size } = await raw.getInfo();
+        if (size !== rows.size - before)
+          this.#ledger.blame(`the store counts ${size} of ${rows.size - before} messages`);
+        // It may have to wait, for a store that is ill.
+        queue.control.status().then(
+          (status) => this.#checkStatus(status),
+          () => undefined,
+        );
       }
       this.#ledger.compare(rows);
-      const { size } = await running.raw.getInfo();
-      if (size !== rows.size)
-        this.#ledger.blame(`the store counts ${size} of ${rows.size} messages`);
-      // It may have to wait, for a store that is ill.
-      running.queue.control.status().then(
-        (status) => this.#checkStatus(status),
-        () => undefined,
-      );
       if (this.#isHealthy()) for (const row of rows.values()) this.#checkPrompt(row);
     }
   }
@@ -332,7 +335,9 @@ class Simulation {
     const { deliveries, window } = LIMITS;
     if (waiting > window) this.#ledger.blame(`P8: ${waiting} messages in the window`);
     const holders = this.#nodes.length * (this.#engine.keepsLeases ? 2 : 1);
-    if (states.active > (window + deliveries) * holders) {
+    // Behind a disk that is ill deliveries go on, and wait to be settled.
+    const settling = this.#isHealthy() ? 0 : SETTLING_MAX;
+    if (states.active > (window + deliveries + settling) * holders) {
       this.#ledger.blame(`P8: ${states.active} messages are leased`);
     }
   }
