@@ -1,11 +1,13 @@
 import { Database } from "bun:sqlite";
 import { describe, expect, test } from "bun:test";
 import * as fs from "node:fs";
+import { realFiles, type SpoolFiles } from "../../src/storage/disk/files.ts";
 import { fsckSpool } from "../../src/storage/disk/fsck.ts";
 import { LockedError } from "../../src/storage/disk/lock.ts";
 import { tempDir } from "../support/temp-dir.ts";
 import { openSpool, type Spool } from "./disk-fixture.ts";
 import { envelope, idOf, testWorld } from "./fixtures.ts";
+import { systemError } from "./watched-files.ts";
 
 async function filled(): Promise<Spool> {
   const spool = await openSpool();
@@ -24,12 +26,12 @@ async function filled(): Promise<Spool> {
   return spool;
 }
 
-async function check(spool: Spool, repair = false) {
+async function check(spool: Spool, repair = false, files: SpoolFiles = realFiles) {
   const lines: string[] = [];
   const report = await fsckSpool(
     spool.directory,
     { repair },
-    { world: testWorld(), report: (line) => lines.push(line) },
+    { world: testWorld(), files, report: (line) => lines.push(line) },
   );
   return { ...report, text: lines.join("\n") };
 }
@@ -208,4 +210,16 @@ describe("fsck", () => {
     await expect(fsckSpool(dir.join("none"), { repair: true }, parts)).rejects.toThrow("no spool");
     expect(fs.existsSync(dir.join("none"))).toBe(false);
   });
+});
+
+test("what is found again after each repair is not called repaired", async () => {
+  await using spool = await filled();
+  const [first = ""] = segments(spool);
+  flip(first, fs.statSync(first).size - 3);
+  const link = () => {
+    throw systemError("EPERM");
+  };
+  const found = await check(spool, true, { ...realFiles, link });
+  expect(found).toMatchObject({ repaired: false, messages: 4 });
+  expect(await check(spool, true)).toMatchObject({ repaired: true });
 });

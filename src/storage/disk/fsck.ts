@@ -32,7 +32,7 @@ export interface FsckReport {
   readonly damage: number;
   /** Things that a crash leaves behind and the next start tidies up. */
   readonly leftovers: number;
-  /** What was wrong is put right, or moved aside. */
+  /** What was wrong is put right, or moved aside: the last pass found nothing more. */
   readonly repaired: boolean;
 }
 
@@ -65,13 +65,14 @@ export async function fsckSpool(
   const found = () => counts.damage + counts.leftovers;
   let seen = await checkLocked(check);
   const isDirty = found() > 0;
-  for (let before = 0, pass = 1; repair && found() > before && pass < PASSES_MAX; pass += 1) {
+  let before = 0;
+  for (let pass = 1; repair && found() > before && pass < PASSES_MAX; pass += 1) {
     before = found();
     await startOnce(directory, parts);
     // What the start has found again was not looked at yet.
     seen = await checkLocked(check);
   }
-  return { ...seen, ...counts, repaired: repair && isDirty };
+  return { ...seen, ...counts, repaired: repair && isDirty && found() === before };
 }
 
 /** The first pass mends what it sees, the second what came to light by that. More are for what nobody has thought of. */

@@ -105,7 +105,8 @@ export function keepSegment(number: number, files: SpoolFiles, layout: Layout): 
     if (!files.exists(kept)) files.link(path, kept);
     return kept;
   } catch (error) {
-    if (NOT_NOW.has(codeOf(error))) throw error;
+    if (NOT_NOW.has(codeOf(error)))
+      throw storeError(`segment ${number} cannot be moved aside`, error);
     return undefined;
   }
 }
