@@ -1,3 +1,4 @@
+/** Records the engine, cuts the power wherever it could go, and starts the engine over what is left. */
 import * as fs from "node:fs";
 import { join } from "node:path";
 import { startChild } from "../support/child.ts";
@@ -24,6 +25,8 @@ export interface Options {
   readonly report?: (line: string) => void;
   /** Stops at so many findings. */
   readonly findingsMax?: number;
+  /** A directory in which the disk of each finding is kept, as the power cut left it. */
+  readonly keep?: string | undefined;
 }
 
 /** A state of the disk from which the engine did not come back as it promises. */
@@ -190,10 +193,12 @@ class Lab {
       problems.push(...(await leftBehind(spool)));
     }
     if (problems.length === 0) return;
-    const { seed } = this.#options;
+    const { seed, keep } = this.#options;
     const where = `seed ${seed}, ${name}: cut after step ${cut.index}, ${describeStep(steps, cut.index)}`;
+    const kept = keep === undefined ? "" : join(keep, String(this.#findings.length + 1));
+    if (kept !== "") materialise(disk.image(cut.survival), kept);
     this.#findings.push({
-      text: `${where}\n    ${describeSurvival(disk, cut.survival)}`,
+      text: `${where}\n    ${describeSurvival(disk, cut.survival)}${kept && `\n    kept in ${kept}`}`,
       problems,
     });
   }
@@ -268,6 +273,8 @@ function takeMark(history: History, step: Step): void {
 
 /** Whether the chapter, or what comes behind one of its breaks, is to be looked at. */
 function isWanted({ name, breaks = [] }: Chapter, { only = "" }: Options): boolean {
+  // The names of breaks by chance begin with that of their chapter.
+  if (only.startsWith(name)) return true;
   return [name, ...breaks.map((one) => one.name)].some((each) => each.includes(only));
 }
 
