@@ -246,7 +246,7 @@ class Simulation {
       const isNext = (): boolean => {
         left -= 1;
         if (left === 0) this.#storageFaults -= 1;
-        if (left >= 0) this.#ledger.excuseNotices();
+        if (left >= 0 && on === "bounces.write" && kind === "late") this.#ledger.excuseNotices();
         if (left >= 0 && operation === "lease" && kind === "late") this.#leaseLostAt = this.#now();
         return left >= 0;
       };
