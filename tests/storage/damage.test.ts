@@ -305,6 +305,25 @@ describe("a damaged database", () => {
     },
   );
 
+  test("a domain that is no text does not hide others behind a destination that is down", async () => {
+    await using spool = await openSpool();
+    await spool.storage.write(
+      Array.from({ length: 300 }, () => envelope({ to: ["x@dead.test"] })),
+      1,
+    );
+    await spool.storage.write([envelope({ to: ["x@a.test"] }), envelope({ to: ["x@b.test"] })], 2, {
+      ids: [idOf(1), idOf(2)],
+    });
+    await spool.storage.close();
+    const db = new Database(spool.join("queue.db"));
+    db.run(`UPDATE message SET domain = x'7a' WHERE id = '${idOf(1)}'`);
+    db.close();
+    const storage = await spool.reopen();
+    const skip = (domain: string) => domain.toLowerCase() === "dead.test";
+    const leases = await storage.lease(3, 10, { holder: "me", until: 1e15, skip });
+    expect(leases.map(({ id }) => id)).toEqual([idOf(2)]);
+  });
+
   test("that is missing is made anew, and nothing is told", async () => {
     await using spool = await openSpool();
     await three(spool);

@@ -227,8 +227,11 @@ function scheduleStatements(db: Database) {
       if (first.length >= limit) return first;
       return [...first, ...sound(dueOfDomain.all(domain, epoch, now, limit - first.length))];
     },
-    domainsAfter: (domain: string, limit: number) =>
-      (domainsAfter.all(domain, limit) as { domain: string }[]).map((row) => row.domain),
+    domainsAfter(domain: string, limit: number): readonly string[] {
+      const rows = domainsAfter.all(domain, limit) as { domain: unknown }[];
+      // Blobs, which only damage makes, stand behind all texts.
+      return rows.map((row) => row.domain).filter((found) => typeof found === "string");
+    },
     earliestDue(epoch: number): number | undefined {
       // Whoever waits in an older epoch was flushed and is due at once.
       if (anyFlushed.get(epoch) !== null) return 0;
