@@ -1,4 +1,5 @@
 import { terminalJson } from "../lib/json.ts";
+
 /** What stands before a request and its answer. */
 export interface Problem {
   readonly status: number;

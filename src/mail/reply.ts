@@ -1,3 +1,5 @@
+import { CONTROL } from "../lib/controls.ts";
+
 /** An SMTP reply (RFC 5321 §4.2) with its enhanced status code (RFC 3463) kept apart from the text. */
 export interface Reply {
   /** Three digits, 200-599. */
@@ -37,13 +39,10 @@ export function formatReply({ code, enhanced, text }: Reply): string {
   return `${code} ${enhanced} ${text}`.trimEnd();
 }
 
-// Controls, line separators and what turns the direction of text on a terminal.
-const UNPRINTABLE =
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is replaced
-  /[\u0000-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]+/gu;
+const CONTROLS = new RegExp(`${CONTROL.source}+`, "gu");
 
 /** Text of unknown origin made safe for one line: what no line can show becomes a space, the length is bounded. */
 export function printable(text: string, lengthMax: number): string {
-  const clean = text.replace(UNPRINTABLE, " ").trim();
+  const clean = text.replace(CONTROLS, " ").trim();
   return clean.length <= lengthMax ? clean : `${clean.slice(0, lengthMax - 3)}...`;
 }

@@ -1,3 +1,4 @@
+import { CONTROL } from "../lib/controls.ts";
 import { REPLY_TEXT_MAX } from "../mail/reply.ts";
 
 /** An address of RFC 5321 §4.5.3.1 is at most 256 octets long; a longer one was refused or is somebody's joke. */
@@ -6,16 +7,12 @@ const WORD_LENGTH_MAX = 255;
 /** A name, an address in brackets and a port. */
 const RELAY_LENGTH_MAX = 320;
 
-// Controls, line separators and what turns the direction of text on a terminal.
-const UNPRINTABLE =
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is replaced
-  /[\u0000-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/u;
-const UNPRINTABLE_OR_BRACKET = new RegExp(`${UNPRINTABLE.source}|[<>]`, "u");
-const NOT_IN_A_WORD = new RegExp(`${UNPRINTABLE.source}|[\\s<>()[\\],;="]`, "u");
+const UNPRINTABLE_OR_BRACKET = new RegExp(`${CONTROL.source}|[<>]`, "u");
+const NOT_IN_A_WORD = new RegExp(`${CONTROL.source}|[\\s<>()[\\],;="]`, "u");
 
-const NOT_IN_A_RELAY = new RegExp(`${UNPRINTABLE.source}|[\\s<>(),;="]`, "u");
+const NOT_IN_A_RELAY = new RegExp(`${CONTROL.source}|[\\s<>(),;="]`, "u");
 
-const EVERY_UNPRINTABLE = new RegExp(UNPRINTABLE.source, "gu");
+const EVERY_UNPRINTABLE = new RegExp(CONTROL, "gu");
 const EVERY_BRACKET = new RegExp(UNPRINTABLE_OR_BRACKET.source, "gu");
 const EVERY_NOT_IN_A_WORD = new RegExp(NOT_IN_A_WORD.source, "gu");
 const EVERY_NOT_IN_A_RELAY = new RegExp(NOT_IN_A_RELAY.source, "gu");
@@ -44,7 +41,7 @@ export function cleanRelay(relay: string): string {
 /** Text of unknown origin for the end of a line. */
 export function cleanText(text: string): string {
   const short = text.length <= REPLY_TEXT_MAX ? text : `${text.slice(0, REPLY_TEXT_MAX)}...`;
-  return UNPRINTABLE.test(short) ? short.replace(EVERY_UNPRINTABLE, "?") : short;
+  return CONTROL.test(short) ? short.replace(EVERY_UNPRINTABLE, "?") : short;
 }
 
 /** Text of our own about the system: like `cleanText`, and without the user and password of a URL (P11). */
