@@ -1,7 +1,6 @@
 import { afterEach, expect, test } from "bun:test";
-import { existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, statSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import {
   type AdminAddress,
@@ -10,6 +9,7 @@ import {
   openAdmin,
 } from "../../src/admin/server.ts";
 import { realWorld } from "../../src/lib/world.ts";
+import { tempDir } from "../support/temp-dir.ts";
 import { countedBody, detail, fakeApp, IDS } from "./fake-control.ts";
 
 const [ID] = IDS;
@@ -20,9 +20,9 @@ afterEach(async () => {
 });
 
 function directory(): string {
-  const path = mkdtempSync(join(tmpdir(), "admin-"));
-  closers.push(() => rmSync(path, { recursive: true, force: true }));
-  return path;
+  const dir = tempDir("admin");
+  closers.push(() => dir[Symbol.asyncDispose]());
+  return dir.path;
 }
 
 async function open(

@@ -1,7 +1,4 @@
-import { mkdtemp, rm } from "node:fs/promises";
 import { connect, type Socket } from "node:net";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import type { TLSSocket } from "node:tls";
 import { connect as connectTls } from "node:tls";
 import type { FrontDoor } from "../../src/edge/accept.ts";
@@ -17,6 +14,7 @@ import type { BodySink, SourceBody } from "../../src/mail/content.ts";
 import type { Envelope } from "../../src/mail/envelope.ts";
 import { joined } from "../../src/mail/line-endings.ts";
 import type { Event } from "../../src/observe/events.ts";
+import { tempDir } from "../support/temp-dir.ts";
 
 export const KIB = 1024;
 
@@ -240,19 +238,14 @@ export function dialogOver(socket: Socket | TLSSocket): Dialog {
 
 /** A fresh self-signed certificate, made by openssl. */
 export async function makeCertificate(name: string): Promise<TlsMaterial> {
-  const directory = await mkdtemp(join(tmpdir(), "edge-"));
-  try {
-    const key = join(directory, "key.pem");
-    const cert = join(directory, "cert.pem");
-    await run([
-      ..."openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2".split(" "),
-      ...["-subj", `/CN=${name}`, "-addext", `subjectAltName=DNS:${name}`],
-      ...["-keyout", key, "-out", cert],
-    ]);
-    return { key: await Bun.file(key).text(), cert: await Bun.file(cert).text() };
-  } finally {
-    await rm(directory, { recursive: true });
-  }
+  await using dir = tempDir("certificate");
+  const [key, cert] = [dir.join("key.pem"), dir.join("cert.pem")];
+  await run([
+    ..."openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2".split(" "),
+    ...["-subj", `/CN=${name}`, "-addext", `subjectAltName=DNS:${name}`],
+    ...["-keyout", key, "-out", cert],
+  ]);
+  return { key: await Bun.file(key).text(), cert: await Bun.file(cert).text() };
 }
 
 /** Runs a program to its end; gives its output, and throws when it fails unless told not to. */

@@ -1,9 +1,7 @@
 import { afterEach, expect, test } from "bun:test";
 import { createSocket, type Socket } from "node:dgram";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { writeFile } from "node:fs/promises";
 import { createServer, type Server } from "node:net";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { type Answer, decode, encode, type Packet } from "dns-packet";
 import { realWorld } from "../../src/lib/world.ts";
 import {
@@ -17,6 +15,7 @@ import {
   parseServer,
   SERVERS_MAX,
 } from "../../src/relay/dns/system-files.ts";
+import { tempDir } from "../support/temp-dir.ts";
 
 const closing: (() => unknown)[] = [];
 
@@ -325,9 +324,8 @@ test("names that cannot exist are not asked for", async () => {
 });
 
 test("the hosts file comes first, and localhost needs none", async () => {
-  const directory = await mkdtemp(join(tmpdir(), "relay-hosts-"));
-  closing.push(() => rm(directory, { recursive: true }));
-  const hostsFile = join(directory, "hosts");
+  await using directory = tempDir("hosts");
+  const hostsFile = directory.join("hosts");
   await writeFile(hostsFile, "192.0.2.7 Mail.local mail # comment\n::7 mail.local\nnonsense x\n");
   const { address, asked } = await server(() => ({ rcode: 3 }));
   const opened = resolver([address], { hostsFile });

@@ -1,49 +1,21 @@
-import { afterAll, afterEach, beforeAll, expect, test } from "bun:test";
-import { mkdtemp, readFile, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { afterEach, beforeAll, expect, test } from "bun:test";
 import { createServer } from "node:tls";
 import { realWorld } from "../../src/lib/world.ts";
 import type { Outcome } from "../../src/relay/relay.ts";
 import type { SmarthostOptions } from "../../src/relay/smarthost.ts";
 import { openSmarthostRelay } from "../../src/relay/smarthost.ts";
+import { makeCertificate } from "../edge/edge-fixture.ts";
 import { type FakePeer, openPeer, type Script } from "./fake-peer.ts";
 import { COURIER, content, delivery, envelope, HASTY, NEVER, shown } from "./fixtures.ts";
 
 const closing: { close(): Promise<void> }[] = [];
-let directory = "";
 let tls = { key: "", cert: "" };
 let other = { key: "", cert: "" };
 
-async function certificate(name: string): Promise<{ key: string; cert: string }> {
-  const [key, cert] = [join(directory, `${name}.key`), join(directory, `${name}.pem`)];
-  const made = Bun.spawn(
-    [
-      "openssl",
-      "req",
-      "-x509",
-      "-newkey",
-      "ec",
-      "-pkeyopt",
-      "ec_paramgen_curve:P-256",
-      "-nodes",
-    ].concat(
-      ["-keyout", key, "-out", cert, "-days", "2", "-subj", `/CN=${name}`],
-      ["-addext", `subjectAltName=DNS:${name}`],
-    ),
-    { stdout: "ignore", stderr: "ignore" },
-  );
-  expect(await made.exited).toBe(0);
-  return { key: await readFile(key, "utf8"), cert: await readFile(cert, "utf8") };
-}
-
 beforeAll(async () => {
-  directory = await mkdtemp(join(tmpdir(), "relay-tls-"));
-  tls = await certificate("localhost");
-  other = await certificate("elsewhere.example");
+  tls = await makeCertificate("localhost");
+  other = await makeCertificate("elsewhere.example");
 });
-
-afterAll(() => rm(directory, { recursive: true }));
 
 afterEach(async () => {
   for (const one of closing.splice(0).reverse()) await one.close();
