@@ -5,7 +5,7 @@ import { QueueError } from "../../src/mail/queue-error.ts";
 import { tempDir } from "../support/temp-dir.ts";
 import { below, pick } from "./support/mutate.ts";
 import { FUZZ_TIMEOUT_MS, rounds } from "./support/rounds.ts";
-import { check, type Known, live, type Template, templates } from "./support/spools.ts";
+import { check, endedOf, type Known, live, type Template, templates } from "./support/spools.ts";
 
 let spools: readonly Template[] = [];
 const dir = tempDir("fuzz-db");
@@ -247,22 +247,6 @@ async function survived(spool: string, known: ReadonlyMap<string, Known>): Promi
 
 function isWhole(life: Lived, { known }: Template): boolean {
   return life !== undefined && [...known.keys()].every((id) => life.found.has(id));
-}
-
-function endedOf({ ended }: Template): Map<string, Known> {
-  return new Map(
-    [...ended].map((id) => [
-      id,
-      {
-        id,
-        sender: "sender@example.org",
-        recipients: ["one@example.com"],
-        text: "ends",
-        file: "",
-        ranges: [],
-      },
-    ]),
-  );
 }
 
 describe("a damaged queue.db", () => {

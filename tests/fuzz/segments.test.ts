@@ -5,6 +5,7 @@ import { below, pick } from "./support/mutate.ts";
 import { FUZZ_TIMEOUT_MS, rounds } from "./support/rounds.ts";
 import {
   check,
+  endedOf,
   type Known,
   live,
   segmentFiles,
@@ -229,23 +230,6 @@ async function judge(template: Template, harms: readonly Harm[], random: Dice): 
   } finally {
     fs.rmSync(spool, { recursive: true, force: true });
   }
-}
-
-/** Ended messages whose records are still in a segment: without queue.db they come again. */
-function endedOf({ ended }: Template): Map<string, Known> {
-  return new Map(
-    [...ended].map((id) => [
-      id,
-      {
-        id,
-        sender: "sender@example.org",
-        recipients: ["one@example.com"],
-        text: "ends",
-        file: "",
-        ranges: [],
-      },
-    ]),
-  );
 }
 
 describe("a damaged spool", () => {

@@ -131,6 +131,23 @@ async function knownOf(directory: string, ended: ReadonlySet<string>): Promise<M
   return known;
 }
 
+/** Ended messages whose records are still in a segment: without queue.db they come again. */
+export function endedOf({ ended }: Template): Map<string, Known> {
+  return new Map(
+    [...ended].map((id) => [
+      id,
+      {
+        id,
+        sender: "sender@example.org",
+        recipients: ["one@example.com"],
+        text: "ends",
+        file: "",
+        ranges: [],
+      },
+    ]),
+  );
+}
+
 export function segmentFiles(directory: string): readonly string[] {
   const list = (path: string) =>
     fs.lstatSync(path, { throwIfNoEntry: false })?.isDirectory() ? fs.readdirSync(path) : [];
