@@ -1,5 +1,6 @@
 /** The long form of the crash soak: see HELP. */
 import { runAtExit } from "../support/at-exit.ts";
+import { whyNoBinary } from "../support/binary.ts";
 import { scriptFlags } from "../support/flags.ts";
 import { testSeed } from "../support/seeded.ts";
 import { crashSoak, soakSummary } from "./crash-soak.ts";
@@ -14,7 +15,7 @@ const HELP = `bun run soak:crash [flags]: kills and stops ./slimta-queue under l
 Needs the executable of scripts/build. Exit code 1: the ledger does not balance, or a promise was broken otherwise; then
 the history is printed, with the seed that brings most of it about again.`;
 
-const { values, number, word } = scriptFlags("soak:crash", HELP, {
+const { values, number, word, refuse } = scriptFlags("soak:crash", HELP, {
   minutes: { type: "string", default: "10" },
   seed: { type: "string", default: String(testSeed()) },
   disk: { type: "string", default: "ext4" },
@@ -23,6 +24,8 @@ const { values, number, word } = scriptFlags("soak:crash", HELP, {
 const seed = number("seed", { whole: true });
 const durationMs = number("minutes") * 60_000;
 const disk = word("disk", ["tmpfs", "ext4"]);
+const reason = whyNoBinary();
+if (reason !== undefined) refuse(reason);
 console.log(`crash soak for ${values.minutes} minutes, seed ${seed}, disk ${disk}`);
 try {
   const onNote = values.verbose ? { onNote: (text: string) => console.log(text) } : {};

@@ -18,10 +18,15 @@ export function productCommand(): readonly string[] {
 
 /** The compiled executable; throws when there is none or it is older than the sources. For tests of kill -9, size, start. */
 export function binaryCommand(): readonly string[] {
-  if (Bun.env.SLIMTA_QUEUE_BINARY === undefined && !isFresh()) {
-    throw new Error("./slimta-queue is missing or older than the sources: run scripts/build");
-  }
+  const reason = whyNoBinary();
+  if (reason !== undefined) throw new Error(reason);
   return [BINARY];
+}
+
+/** Why there is no executable to test; `undefined` when there is one. */
+export function whyNoBinary(): string | undefined {
+  if (Bun.env.SLIMTA_QUEUE_BINARY !== undefined || isFresh()) return undefined;
+  return "./slimta-queue is missing or older than the sources: run scripts/build";
 }
 
 function isFresh(): boolean {
