@@ -14,7 +14,7 @@ const MAY_BE_LOGIN = /@|:\/\/[^"]*:(?!\d)/u;
  */
 export function showWrong(raw: unknown, whole: unknown, secret: About["secret"]): string {
   const hidden =
-    secret === true || (secret === "login" && MAY_BE_LOGIN.test(JSON.stringify(whole)));
+    secret === true || (secret !== undefined && MAY_BE_LOGIN.test(JSON.stringify(whole)));
   const text = JSON.stringify(hidden ? SECRET : redact(raw, secret)) ?? "nothing";
   return text.length <= SHOWN_LENGTH_MAX ? text : `${text.slice(0, SHOWN_LENGTH_MAX)}...`;
 }
@@ -25,6 +25,7 @@ export function redact(raw: unknown, secret: About["secret"]): unknown {
   if (secret === true) return SECRET;
   if (Array.isArray(raw)) return raw.map((entry) => redact(entry, secret));
   if (typeof raw !== "string") return typeof raw === "object" ? SECRET : raw;
+  if (secret === "url") return redactLogin(raw);
   // The word `none` is no list here.
   return raw === "none" ? raw : splitList(raw).map(redactLogin).join(" ");
 }

@@ -61,10 +61,17 @@ export function redactLogin(entry: string): string {
   const shown = entry.replace(/^(.*?:\/\/)?.*@/su, (_, scheme: string | undefined) => {
     return `${scheme ?? ""}<secret>@`;
   });
-  if (shown !== entry) return shown;
+  if (shown !== entry) return withoutQueryLogin(shown);
   // `smtp://user:word` lost its host; what stands where the port should is not to be shown.
-  return entry.replace(LOST_HOST, "$1<secret>");
+  return withoutQueryLogin(entry.replace(LOST_HOST, "$1<secret>"));
 }
+
+function withoutQueryLogin(url: string): string {
+  return url.replace(QUERY_LOGIN, "$1<secret>");
+}
+
+/** What some programs take as a login behind a `?`; nothing here does. */
+export const QUERY_LOGIN = /([?&][^=&]*(?:pass|pwd|user|secret|token)[^=&]*=)[^&]*/giu;
 
 /** A scheme and then neither an address in brackets nor a name, with at most a port behind it. */
 const LOST_HOST = /^(.*?:\/\/)(?!\[[\dA-Fa-f:.]*\](?::\d{0,6}\/?)?$)[^:]*:(?!\d{1,5}\/?$).*$/su;

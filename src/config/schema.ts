@@ -109,7 +109,7 @@ function spool(places: Places) {
     url: setting(kind.storeUrl, {
       default: "",
       doc: "Where the queue is kept instead: memory: (gone with the process; for trials), redis://user:password@host/database or postgres://user:password@host/database (several nodes may share it).",
-      secret: "login",
+      secret: "url",
     }),
     free_min: setting(kind.size(0), {
       default: "512MiB",

@@ -7,8 +7,8 @@ export interface About {
   readonly doc: string;
   /** What a number means that has no unit of its own. */
   readonly unit?: string;
-  /** `true`: never shown. `"login"`: a list whose entries may hold a login, which is never shown. */
-  readonly secret?: true | "login";
+  /** `true`: never shown. `"login"`: a list whose entries may hold a login, which is never shown; `"url"`: one. */
+  readonly secret?: true | "login" | "url";
 }
 
 /** A value as people write it. */

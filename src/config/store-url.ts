@@ -1,4 +1,5 @@
 import { type RedisAddress, readRedisUrl } from "../storage/redis/redis-url.ts";
+import { QUERY_LOGIN } from "./relay-url.ts";
 
 /** Where the queue is kept when it is not in the directory `spool.dir`. */
 export type StoreUrl =
@@ -17,7 +18,8 @@ export function readStoreUrl(raw: unknown): StoreUrl | null | undefined {
   if (typeof raw !== "string") return undefined;
   const address = readRedisUrl(raw);
   if (address !== undefined) return { kind: "redis", address };
-  if (!URL.canParse(raw)) return undefined;
+  // Where nobody looks for a login it would be shown.
+  if (!URL.canParse(raw) || raw.search(QUERY_LOGIN) >= 0) return undefined;
   return /^postgres(?:ql)?:\/\//u.test(raw) ? { kind: "postgres", url: raw } : undefined;
 }
 

@@ -63,6 +63,22 @@ test("what hides a login leaves the host", () => {
   expect(redactLogin("mx")).toBe("mx");
 });
 
+test("the login of a store is not shown, wherever in its URL it is", () => {
+  for (const [url, shown] of [
+    ["redis://u:12345,hush@h/0", "redis://<secret>@h/0"],
+    ["redis+sentinel://u:hush@a,b/main", "redis+sentinel://<secret>@a,b/main"],
+    ["postgres://u:hush@h/db?schema=s", "postgres://<secret>@h/db?schema=s"],
+  ] as const) {
+    expect(explained([`spool.url=${url}`], "spool.url")).toBe(shown);
+  }
+  // A start would say where the spool is: it must not come to that.
+  for (const url of ["postgres://h/db?user=u&password=hush", "redis://h/0?password=hush"]) {
+    const refused = loadConfig(input({ toml: `spool.url = "${url}"` }));
+    expect(refused.kind).toBe("refused");
+    expect(JSON.stringify(refused)).not.toContain("hush");
+  }
+});
+
 test("suggestions are near, or there are none", () => {
   const words = ["listen", "trust", "hostname"];
   expect(suggest("lisen", words)).toBe("listen");

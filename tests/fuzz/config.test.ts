@@ -19,7 +19,9 @@ const SETTINGS = settingsOf(configSchema(placesOf(root, {})));
 const PATHS = SETTINGS.map(({ path }) => path);
 const SECRETS = SETTINGS.filter(({ secret }) => secret !== undefined).map(({ path }) => path);
 /** Of these only the login in a URL is secret. */
-const LOGINS = SETTINGS.filter(({ secret }) => secret === "login").map(({ path }) => path);
+const LOGINS = SETTINGS.filter(({ secret }) => secret === "login" || secret === "url").map(
+  ({ path }) => path,
+);
 /** A problem is one line that a terminal shows on a screen. */
 const LINE_MAX = 4000;
 /** Reading a configuration takes milliseconds; this much on a busy machine means that something is quadratic. */
