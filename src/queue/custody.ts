@@ -27,7 +27,7 @@ export interface CustodyParts {
 export class Custody {
   readonly #parts: CustodyParts;
   readonly #leaseMs: number;
-  /** How old a lease is when it is renewed: three tries before it ends. */
+  /** How old a lease is when it is renewed. */
   readonly #renewMs: number;
   readonly #tickMs: number;
   /** By id; true once the relay has it. */
@@ -133,6 +133,9 @@ export class Custody {
     const { storage, holder } = this.#parts;
     const ids = [...this.#messages.keys()];
     this.#sinceRenewalMs = 0;
-    await storage.renew(ids, holder, this.leaseUntil()).catch(() => undefined);
+    await storage.renew(ids, holder, this.leaseUntil()).catch(() => {
+      // With the next tick again: every lease that ends here is a message that somebody else may deliver, too.
+      this.#sinceRenewalMs = this.#renewMs;
+    });
   }
 }

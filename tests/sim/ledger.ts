@@ -29,7 +29,7 @@ export class Ledger {
   /** Messages that came to an end, which nobody may see again. */
   readonly #gone = new Set<string>();
   readonly #leases: Leases;
-  readonly #notices: Notices | undefined;
+  readonly notices: Notices | undefined;
   readonly #now: () => number;
   /** The first thing that was wrong. */
   violation: string | undefined;
@@ -37,7 +37,7 @@ export class Ledger {
   /** `hasBounceQueue`: notices are not stored with their settlements but before, in another queue. */
   constructor(now: () => number, hasBounceQueue: boolean) {
     this.#now = now;
-    this.#notices = hasBounceQueue ? new Notices() : undefined;
+    this.notices = hasBounceQueue ? new Notices() : undefined;
     this.#leases = new Leases(now);
   }
 
@@ -59,7 +59,7 @@ export class Ledger {
   ): (isStored: boolean) => void {
     const fresh = ids.flatMap((id, index) => {
       const envelope = envelopes[index];
-      if (this.#notices?.mayComeAgain(id)) this.#gone.delete(id);
+      if (this.notices?.mayComeAgain(id)) this.#gone.delete(id);
       if (envelope === undefined || this.#isKnown(id)) return [];
       const message = openMessage(id, envelope, ids, due, this.#now());
       this.messages.set(id, message);
@@ -136,7 +136,7 @@ export class Ledger {
     const wasHeld = holder === undefined || this.#leases.isHeldBy(id, holder);
     const lease = this.#leases.get(id);
     if (message) {
-      this.blame(...(this.#notices?.missing(message, intent) ?? faultsOfNotices(message, intent)));
+      this.blame(...(this.notices?.missing(message, intent) ?? faultsOfNotices(message, intent)));
       message.intents.add(intent);
     }
     return {
@@ -237,15 +237,10 @@ export class Ledger {
 
   /** What peers have taken, or take from a process that is paused, the queue cannot know of. */
   excuse(): void {
-    this.excuseNotices();
+    this.notices?.excuse(this.messages.values());
     for (const { entries, underWay } of this.messages.values()) {
       for (const entry of entries) entry.excused = entry.taken + (underWay > 0 ? 1 : 0);
     }
-  }
-
-  /** A settlement may be tried by somebody who does not know that another one has handed its notices over. */
-  excuseNotices(): void {
-    this.#notices?.excuse();
   }
 
   /** What everybody can see of the store, at an instant at which nothing need be under way. */
@@ -283,7 +278,7 @@ export class Ledger {
     message.touchedAt = this.#now();
     this.counts.stored += 1;
     if (message.report !== undefined) this.counts.notices += 1;
-    this.blame(...(this.#notices?.stored(message) ?? []));
+    this.blame(...(this.notices?.stored(message) ?? []));
   }
 
   #storeNotice({ id, envelope }: Intent["bounces"][number]): void {

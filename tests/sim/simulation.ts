@@ -1,3 +1,4 @@
+import type { Envelope } from "../../src/mail/envelope.ts";
 import type { Event } from "../../src/observe/events.ts";
 import type { QueueStatus } from "../../src/queue/control.ts";
 import { SETTLING_MAX } from "../../src/queue/runner.ts";
@@ -212,7 +213,7 @@ class Simulation {
     if (control === undefined) return;
     const failed = (error: unknown): void => {
       this.#trace(`operator: ${String(error)}`);
-      this.#ledger.excuseNotices();
+      this.#ledger.notices?.excuse();
     };
     if (command.do === "flush") control.flush().catch(failed);
     else if (command.do === "each") {
@@ -246,12 +247,15 @@ class Simulation {
       const isNext = (): boolean => {
         left -= 1;
         if (left === 0) this.#storageFaults -= 1;
-        if (left >= 0 && on === "bounces.write" && kind === "late") this.#ledger.excuseNotices();
         if (left >= 0 && operation === "lease" && kind === "late") this.#leaseLostAt = this.#now();
         return left >= 0;
       };
       const error = Object.assign(new Error(`${kind}: as told`), { code: kind });
-      if (kind === "late") faulty.failAfter(name, error, isNext);
+      const isDoubtful = (first: unknown): boolean => {
+        if (on === "bounces.write") this.#ledger.notices?.doubt(first as Envelope[]);
+        return isNext();
+      };
+      if (kind === "late") faulty.failAfter(name, error, isDoubtful);
       else faulty.fail(name, error, isNext);
     }
   }
