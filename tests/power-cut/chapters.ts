@@ -1,3 +1,4 @@
+/** What is recorded: each chapter is one process of the engine at its work, on a disk that earlier ones have left. */
 import { idOf } from "../storage/fixtures.ts";
 import type { Step } from "./recording.ts";
 

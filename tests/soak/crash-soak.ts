@@ -1,3 +1,4 @@
+/** The crash soak: the executable under load, with everything that can happen to it, until the ledger is balanced. */
 import { realWorld } from "../../src/lib/world.ts";
 import { type Balance, balance, brokenPromises } from "../../src/selftest/balance.ts";
 import { type LedgerClient, ledgerClient } from "../../src/selftest/ledger-client.ts";

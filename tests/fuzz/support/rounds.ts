@@ -1,3 +1,7 @@
+/**
+ * How every fuzzer of `tests/fuzz` runs: a quick number of rounds, or `SLIMTA_QUEUE_FUZZ_SECONDS` each. `SLIMTA_QUEUE_SEED`, which a
+ * failure names, begins with the round that failed; what once failed is kept in `corpus/`, or in a test with a name.
+ */
 import { seededRandom, testSeed } from "../../support/seeded.ts";
 
 /** How long a fuzzer goes on instead of its quick number of rounds. */
