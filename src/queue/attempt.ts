@@ -52,8 +52,8 @@ export interface AttemptInput {
 }
 
 /**
- * Hands a message to the relay once and settles what came of it. `undefined` when it was put on hold since it was taken:
- * it is not tried.
+ * Hands a message to the relay once and settles what came of it. `undefined` when it was put on hold since it was taken, or
+ * its lease has ended: it is not tried.
  */
 export async function attempt(
   input: AttemptInput,
@@ -65,6 +65,7 @@ export async function attempt(
     await parts.storage.release([input.id], parts.holder);
     return undefined;
   }
+  if (!isOurs(message, parts.holder)) return undefined;
   const timing = { ...input, startedAt: parts.world.clock.now() };
   const outcomes = await deliver(message, parts, deadlines.signal());
   if (deadlines.stopped) {
@@ -74,6 +75,11 @@ export async function attempt(
     return { settled: settleOutcomes(message, failedHere(message), timing, parts) };
   }
   return { evidence: outcomes, settled: settleOutcomes(message, outcomes, timing, parts) };
+}
+
+/** A process that was stopped for longer than its leases last must not deliver what others have delivered since. */
+function isOurs({ state, lease }: StoredMessage, holder: string): boolean {
+  return state === "active" && (lease === undefined || lease.holder === holder);
 }
 
 /** A relay that throws has a defect. That must not cost the message its life, nor be tried again without end (P6). */

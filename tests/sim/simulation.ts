@@ -47,7 +47,6 @@ const PROMPT_MS = MINUTE;
 /** A suspension lasts no longer; whoever was in trouble may have to wait for its end. */
 const SUSPENSION_MS = 10 * MINUTE;
 const SETTLED_MS = 5 * MINUTE;
-/** Whatever a dead holder had leased is free by then. */
 const LEASE_MS = 16 * MINUTE;
 /** Everything that is healed is over by then: five days of a lifetime, one of a bounce's, and room. */
 const END_DAYS = 8;
@@ -283,6 +282,7 @@ class Simulation {
     if (running === undefined || running.life.isPaused) return;
     this.#ledger.excuse();
     this.#noteSick(this.#now() + ms);
+    this.#world.clock.after(ms, () => this.#ledger.notices?.excuse());
     running.life.pause(ms);
   }
 
