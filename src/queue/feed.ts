@@ -117,10 +117,15 @@ export class Feed {
     });
   }
 
-  /** Storage failed: leaves it alone for a while. */
-  rest(): void {
+  /** Storage failed at giving a lease: perhaps it gave it, and only the answer is lost. Looks when that has ended. */
+  noteLost(): void {
     this.#lostUntil = this.#parts.custody.leaseUntil();
     this.#noteAt(this.#lostUntil);
+  }
+
+  /** Storage failed: leaves it alone for a while. */
+  rest(): void {
+    this.noteLost();
     this.#restUntil = this.#now() + PAUSE_MS;
     this.wakeAt(this.#restUntil);
   }

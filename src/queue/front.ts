@@ -60,6 +60,7 @@ export async function storeAndOffer(
     await storage.write(envelopesOf(made), now, { ids: idsOf(made), fresh, lease });
   } catch (error) {
     runner.unreserve(domains);
+    runner.noteLost();
     throw error;
   }
   tell();
@@ -75,7 +76,12 @@ export async function store(
   { storage, runner, now, fresh }: StoreParts,
   tell: () => void,
 ): Promise<void> {
-  await storage.write(envelopesOf(made), now, { ids: idsOf(made), fresh });
+  try {
+    await storage.write(envelopesOf(made), now, { ids: idsOf(made), fresh });
+  } catch (error) {
+    runner?.noteLost();
+    throw error;
+  }
   tell();
   for (const { envelope } of made) runner?.noteDue(now, firstDomain(envelope));
 }

@@ -133,9 +133,15 @@ export class Runner {
     else this.#track(this.#custody.giveBack(ids).then(() => this.#feed.look()));
   }
 
-  /** Gives places back that `reserve` kept: nothing was written. Others may have been sent away for want of them. */
+  /** Gives places back that `reserve` kept. Others may have been sent away for want of them. */
   unreserve(domains: readonly string[]): void {
     this.#agenda.unreserve(this.#destinations(domains));
+    this.#feed.look();
+  }
+
+  /** A write failed, or was done and only its answer lost: then the message is leased to this process, or due. */
+  noteLost(): void {
+    this.#feed.noteLost();
     this.#feed.look();
   }
 
@@ -179,16 +185,17 @@ export class Runner {
     };
     if (abort.aborted) onAbort();
     else abort.addEventListener("abort", onAbort, { once: true });
-    await this.#feed.stop();
-    const waiting = [...this.#agenda.lanes()].flatMap((lane) => this.#agenda.clear(lane));
-    this.#giveBack(waiting.map(({ id }) => id));
     await Promise.race([this.#ended(), late.promise]);
     cancelLate();
     this.#custody.stop();
     abort.removeEventListener("abort", onAbort);
   }
 
+  /** Also a look at storage that is under way: what it takes goes back with all that waits. */
   async #ended(): Promise<void> {
+    await this.#feed.stop();
+    const waiting = [...this.#agenda.lanes()].flatMap((lane) => this.#agenda.clear(lane));
+    this.#giveBack(waiting.map(({ id }) => id));
     while (this.#running.size > 0) await Promise.allSettled(this.#running);
   }
 

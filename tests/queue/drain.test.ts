@@ -175,6 +175,24 @@ describe("P10: a clean stop", () => {
     expect(kept.messages.has(id)).toBe(false);
   });
 
+  test("nor is a look for due mail", async () => {
+    const { queue, world, faulty, send, relay, kept } = setUp({ start: false });
+    const id = await send("x@one.test");
+    const release = faulty.stall("lease");
+    queue.start();
+    await world.settle();
+    const abort = new AbortController();
+    const drained = queue.drain(abort.signal);
+    abort.abort();
+    await world.advance(2 * SECOND);
+    await drained;
+    expect(world.timers()).toEqual([]);
+    release();
+    await world.settle();
+    expect(relay.calls).toHaveLength(0);
+    expect(kept.messages.get(id)?.lease).toBeUndefined();
+  });
+
   test("start after a drain starts nothing; a drain without anything to do ends at once", async () => {
     const { queue, send, relay, world } = setUp({ start: false });
     await queue.drain(patient());

@@ -37,6 +37,20 @@ describe("P7: storage that fails and recovers", () => {
     expect(kept.messages.size).toBe(0);
   });
 
+  test("mail whose acceptance was lost on the way to the client goes out when its lease ends", async () => {
+    for (const start of [undefined, false] as const) {
+      const { faulty, queue, world, relay, kept } = setUp(start === undefined ? {} : { start });
+      faulty.failAfter("write");
+      await expect(queue.enqueue(mail("x@one.test"))).rejects.toThrow("EIO");
+      faulty.heal("write");
+      if (start === false) queue.start();
+      expect(kept.messages.size).toBe(1);
+      await world.advance(HOUR);
+      expect(relay.calls).toHaveLength(1);
+      expect(kept.messages.size).toBe(0);
+    }
+  });
+
   test("settlements that storage is slow with hold up no more than a bounded number", async () => {
     const { faulty, queue, world, relay, kept } = setUp({ options: { waitingMax: 5000 } });
     const release = faulty.stall("settle");
