@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { QueueError } from "../../src/mail/queue-error.ts";
 import { LOOK_MS } from "../../src/storage/postgres/news.ts";
+import { OUTCOME_MS_MAX } from "../../src/storage/postgres/transaction.ts";
 import { describeWithPeers } from "../support/peers.ts";
 import { type Postgres, startPostgres } from "../support/postgres.ts";
 import { until } from "../support/until.ts";
@@ -40,19 +41,23 @@ describeWithPeers(["postgres"], "a PostgreSQL that fails", () => {
   function underLoad({ storage }: Node, sessions: number) {
     const accepted = new Set<string>();
     const refused = new Set<string>();
+    /** Refused when nobody had learned in time what became of the commit: these may be stored. */
+    const unsure = new Set<string>();
     let next = 0;
     let isOver = false;
     const session = async (): Promise<void> => {
       while (!isOver) {
         next += 1;
         const id = idOf(next);
+        const since = performance.now();
         const written = storage.write([envelope()], 1, { ids: [id], fresh: true });
         await written.then(
           () => accepted.add(id),
           (error: unknown) => {
             expect(error).toBeInstanceOf(QueueError);
             expect((error as QueueError).reply?.code ?? 451).toBe(451);
-            refused.add(id);
+            const isUnsure = performance.now() - since >= OUTCOME_MS_MAX / HASTE;
+            (isUnsure ? unsure : refused).add(id);
             return Bun.sleep(5);
           },
         );
@@ -62,6 +67,7 @@ describeWithPeers(["postgres"], "a PostgreSQL that fails", () => {
     return {
       accepted,
       refused,
+      unsure,
       async stop() {
         isOver = true;
         await over;
@@ -85,7 +91,7 @@ describeWithPeers(["postgres"], "a PostgreSQL that fails", () => {
     const left = await stored(node);
     expect([...load.accepted].filter((id) => !left.has(id))).toEqual([]);
     expect([...load.refused].filter((id) => left.has(id))).toEqual([]);
-    expect(left.size).toBe(load.accepted.size);
+    expect(left.size - load.accepted.size).toBeLessThanOrEqual(load.unsure.size);
     await recovered(node);
     expect(await node.storage.getInfo()).toMatchObject({ size: left.size });
   });
