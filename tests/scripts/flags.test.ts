@@ -7,6 +7,7 @@ const SCRIPTS: readonly (readonly [path: string, name: string, number: string])[
   ["scripts/bench.ts", "bench", "--runs"],
   ["scripts/soak.ts", "soak", "--minutes"],
   ["scripts/mutate.ts", "mutate", "--jobs"],
+  ["tests/sim/run.ts", "sim", "--seeds"],
   ["tests/power-cut/run.ts", "power-cut", "--states"],
   ["tests/soak/crash.ts", "soak:crash", "--minutes"],
 ];
