@@ -29,7 +29,7 @@ export function base32(value: number, characters: number): string {
  * Within one maker every id is greater than the one before, even when the clock steps back.
  */
 export function idMaker(now: () => number, random: () => number): () => string {
-  let lastMs = 0;
+  let lastMs = -1;
   let prefix = "";
   let tail = 0;
   return () => {
