@@ -10,6 +10,7 @@ import { noCounts } from "./counts.ts";
 import { Leases } from "./leases.ts";
 import {
   type End,
+  faultsOfAttempt,
   faultsOfNotices,
   hasten,
   type Intent,
@@ -60,8 +61,13 @@ export class Ledger {
     const fresh = ids.flatMap((id, index) => {
       const envelope = envelopes[index];
       if (this.notices?.mayComeAgain(id)) this.#gone.delete(id);
-      if (envelope === undefined || this.#isKnown(id)) return [];
+      if (envelope === undefined) return [];
       const message = openMessage(id, envelope, ids, due, this.#now());
+      if (this.#isKnown(id)) {
+        this.notices?.handedOverAgain(message);
+        return [];
+      }
+      this.notices?.countEarlier(message);
       this.messages.set(id, message);
       return [message];
     });
@@ -90,7 +96,7 @@ export class Ledger {
 
   leased(leases: readonly Lease[], holder: string, until: number): void {
     for (const { id } of leases) {
-      const message = this.messages.get(id);
+      const message = this.#find(id);
       // A settlement that is on its way to the disk has ended its lease; that it is not tried before is looked at there.
       const isEnding = message !== undefined && [...message.intents].some((one) => one.endsLease);
       if (this.#leases.isHeld(id) && !isEnding) this.blame(`P3: ${id} is leased twice`);
@@ -194,28 +200,16 @@ export class Ledger {
   /** The relay was given a message. */
   attempted(id: string, attempts: number, indexes: readonly number[]): void {
     this.counts.attempts += 1;
-    const message = this.messages.get(id);
+    const message = this.#find(id);
     if (message === undefined) {
       this.blame(
         `P3: ${id} is attempted ${this.isGone(id) ? "after its end" : "and nobody wrote it"}`,
       );
       return;
     }
-    const { entries, state, isHeld, notBefore, underWay } = message;
+    this.blame(...faultsOfAttempt(message, attempts, indexes, this.#now()));
     message.underWay += 1;
     message.touchedAt = this.#now();
-    if (state !== "stored") this.blame(`P1: ${id} is attempted and is ${state}`);
-    if (isHeld) this.blame(`${id} is attempted on hold`);
-    if (underWay > 0 && !message.entries.some(({ excused, taken }) => excused > taken))
-      this.blame(`P5: ${id} is attempted twice at once`);
-    if (attempts !== message.attempts)
-      this.blame(`P3: ${id} has ${message.attempts} attempts, not ${attempts}`);
-    if (this.#now() < notBefore)
-      this.blame(`P3: ${id} is attempted ${notBefore - this.#now()} ms early`);
-    const pending = entries.filter(({ end }) => end === undefined).map(({ index }) => index);
-    if (indexes.join() !== pending.join()) {
-      this.blame(`P3: ${id} is attempted for ${indexes.join()}, and ${pending.join()} are pending`);
-    }
   }
 
   attemptEnded(id: string): void {
@@ -263,9 +257,19 @@ export class Ledger {
 
   #checkStrangers(ids: Iterable<string>): void {
     for (const id of ids) {
-      if (this.messages.has(id) || this.#isOfAnIntent(id)) continue;
+      if (this.#find(id) || this.#isOfAnIntent(id)) continue;
       this.blame(`${id} is stored ${this.isGone(id) ? "after its end" : "and nobody wrote it"}`);
     }
+  }
+
+  /** Also a notice that was seen to its end and turns out to be stored anew. */
+  #find(id: string): Message | undefined {
+    const message = this.messages.get(id) ?? this.notices?.takeAgain(id);
+    if (message === undefined || this.messages.has(id)) return message;
+    this.#gone.delete(id);
+    this.messages.set(id, message);
+    this.#store(message);
+    return message;
   }
 
   #isKnown(id: string): boolean {
@@ -320,6 +324,7 @@ export class Ledger {
   #forget(message: Message): void {
     this.messages.delete(message.id);
     this.#gone.add(message.id);
+    this.notices?.ended(message);
   }
 
   #isOfAnIntent(id: string): boolean {

@@ -76,6 +76,26 @@ export function openMessage(
   };
 }
 
+/** What is wrong with giving it to the relay just now. */
+export function faultsOfAttempt(
+  { id, entries, state, isHeld, notBefore, underWay, attempts: known }: Message,
+  attempts: number,
+  indexes: readonly number[],
+  now: number,
+): readonly string[] {
+  const faults: string[] = [];
+  if (state !== "stored") faults.push(`P1: ${id} is attempted and is ${state}`);
+  if (isHeld) faults.push(`${id} is attempted on hold`);
+  if (underWay > 0 && !entries.some(({ excused, taken }) => excused > taken))
+    faults.push(`P5: ${id} is attempted twice at once`);
+  if (attempts !== known) faults.push(`P3: ${id} has ${known} attempts, not ${attempts}`);
+  if (now < notBefore) faults.push(`P3: ${id} is attempted ${notBefore - now} ms early`);
+  const pending = entries.filter(({ end }) => end === undefined).map(({ index }) => index);
+  if (indexes.join() !== pending.join())
+    faults.push(`P3: ${id} is attempted for ${indexes.join()}, and ${pending.join()} are pending`);
+  return faults;
+}
+
 /** P4: who fails is reported in the same step, once, and nobody else is. Says what is wrong with that. */
 export function faultsOfNotices(message: Message, { ends, bounces }: Intent): readonly string[] {
   const reports = bounces.flatMap(({ envelope }) => readReport(envelope) ?? []);

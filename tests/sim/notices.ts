@@ -11,6 +11,10 @@ export class Notices {
   readonly #excused = new Set<string>();
   /** Recipients whose notice is perhaps stored, and nobody heard. */
   readonly #doubtful = new Set<string>();
+  /** As they were when they came to their end. */
+  readonly #ended = new Map<string, Message>();
+  /** Handed over again while the store had them: it may have let go of them just then, and stored them anew. */
+  readonly #again = new Map<string, Message>();
 
   /** These are about to be stored, and whoever hands them over will not know. */
   doubt(envelopes: readonly Envelope[]): void {
@@ -30,6 +34,39 @@ export class Notices {
   /** Whether a notice that was delivered already may be stored once more. */
   mayComeAgain(id: string): boolean {
     return this.#excused.has(id);
+  }
+
+  /** A message came to its end. */
+  ended(message: Message): void {
+    if (message.report) this.#ended.set(message.id, message);
+  }
+
+  /**
+   * A notice is stored under the id of one that has ended. What peers took of that counts: a settlement whose answer was
+   * lost is said again, and then finds this one in its place.
+   */
+  countEarlier({ id, entries }: Message): void {
+    const before = this.#ended.get(id);
+    for (const entry of entries) {
+      entry.taken = before?.entries[entry.index]?.taken ?? 0;
+      entry.excused = entry.taken;
+    }
+  }
+
+  /**
+   * A notice is handed over that the store has. Its settlement may be on its way to the disk: by the state in memory it is
+   * gone, by what was acknowledged it is there. Only what is seen of it later tells whether it was stored once more.
+   */
+  handedOverAgain(message: Message): void {
+    if (this.mayComeAgain(message.id)) this.#again.set(message.id, message);
+  }
+
+  /** A message that nobody knows of is seen; returned once, if it is a notice that was handed over again. */
+  takeAgain(id: string): Message | undefined {
+    const message = this.#again.get(id);
+    this.#again.delete(id);
+    if (message) this.countEarlier(message);
+    return message;
   }
 
   /** Exactly one notice reports a failure, unless something came between it and the settlement. Says what is wrong with that. */
