@@ -62,6 +62,8 @@ export class Platter {
   /** Whoever looks on changes nothing: no faults, no time, no countdown. */
   isWatched = false;
   operations = 0;
+  /** What is under way may take until then: a fault begins when it is met, which may be long after it was set. */
+  stalledUntil = 0;
 
   constructor(parts: PlatterParts) {
     this.#parts = parts;
@@ -161,6 +163,8 @@ export class Platter {
         const fault = before(operation);
         const finish = begin(...given);
         const ms = this.isWatched ? 0 : takesMs + (fault?.kind === "stall" ? fault.ms : 0);
+        if (fault?.kind === "stall")
+          this.stalledUntil = Math.max(this.stalledUntil, life.clock.now() + ms);
         if (ms > 0) await new Promise<void>((resolve) => this.#wait(life, ms, resolve));
         if (life.isDead) throw new DeadError(operation);
         if (fault && fault.kind !== "late" && fault.kind !== "stall") throw systemError(fault.kind);

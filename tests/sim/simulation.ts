@@ -234,11 +234,10 @@ class Simulation {
     for (const { running } of this.#nodes) {
       const faulty = where === "bounces" ? running?.bounces?.faulty : running?.faulty;
       if (running === undefined || faulty === undefined) continue;
-      const { life } = running;
       const name = operation as Operation;
       if (kind === "stall") {
         const goOn = faulty.stall(name);
-        life.clock.after(ms, goOn);
+        running.life.clock.after(ms, goOn);
         continue;
       }
       let left = times;
@@ -296,7 +295,8 @@ class Simulation {
   }
 
   #isHealthy(): boolean {
-    return !this.#isSick() && this.#now() - this.#sickAt > SETTLED_MS;
+    const sickAt = Math.max(this.#sickAt, this.#engine.platter?.stalledUntil ?? 0);
+    return !this.#isSick() && this.#now() - sickAt > SETTLED_MS;
   }
 
   /** P8. */
