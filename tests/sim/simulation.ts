@@ -362,19 +362,19 @@ class Simulation {
     );
     if (!isSettled) return;
     if (now - this.#leaseLostAt < LEASE_MS + SETTLED_MS) return;
-    const idle =
-      state === "active" ? now - message.touchedAt : now - Math.max(due, message.touchedAt);
+    const idle = now - (state === "active" ? message.touchedAt : Math.max(due, message.touchedAt));
     if (idle > PROMPT_MS && message.intents.size === 0 && message.underWay === 0) {
       this.#ledger.blame(`P9: ${id} for ${domain} is ${state} and was left alone for ${idle} ms`);
     }
   }
 
-  /** Heals the world; then every message comes to its end. */
+  /** Heals the world and waits until somebody is there to be told; then every message comes to its end. */
   async #end(): Promise<void> {
     this.#trace("the end begins");
     this.#heal();
     this.#peers.heal();
-    await this.#advance(30 * MINUTE);
+    do await this.#advance(30 * MINUTE);
+    while (!(this.#isWrong() || this.#nodes.some(({ running }) => running)));
     this.#operate({ do: "each", verb: "release", domain: "" });
     for (let quarter = 0; quarter < END_DAYS * 4 && !this.#isWrong(); quarter += 1) {
       await this.#advance(DAY / 4);
