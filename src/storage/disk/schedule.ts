@@ -1,14 +1,12 @@
+import {
+  DOMAINS_MAX,
+  interleave,
+  PASSED_OVER_MAX,
+  PER_DOMAIN_MAX,
+  VISITED_MAX,
+} from "../due-look.ts";
 import type { Row } from "./row.ts";
 import type { StateDb } from "./state-db.ts";
-
-/** Rows that one look at the whole schedule may pass over because their domain is to be skipped. */
-const PASSED_OVER_MAX = 256;
-/** Domains that one call visits one by one when skipped ones fill the front of the schedule: asking skip() is cheap, */
-const VISITED_MAX = 1024;
-/** looking for the mail of those that are not to be skipped is less so. */
-const DOMAINS_MAX = 64;
-/** Messages that one of them gives to one call. */
-const PER_DOMAIN_MAX = 32;
 
 /** What `lease` asks for: rows that wait in `epoch` and are due at `now`, or wait in an older epoch. */
 export interface DueQuery {
@@ -86,14 +84,4 @@ export class ScheduleReader {
     }
     return found;
   }
-}
-
-function interleave(left: readonly Row[], right: readonly Row[]): readonly Row[] {
-  const mixed: Row[] = [];
-  for (let index = 0; index < Math.max(left.length, right.length); index += 1) {
-    const [first, second] = [left[index], right[index]];
-    if (first !== undefined) mixed.push(first);
-    if (second !== undefined) mixed.push(second);
-  }
-  return mixed;
 }

@@ -1,4 +1,11 @@
 import type { ReservedSQL } from "bun";
+import {
+  DOMAINS_MAX,
+  interleave,
+  PASSED_OVER_MAX,
+  PER_DOMAIN_MAX,
+  VISITED_MAX,
+} from "../due-look.ts";
 import type { MessageRow } from "../message-row.ts";
 import type { LeaseOptions } from "../storage.ts";
 import type { Connections } from "./connections.ts";
@@ -7,14 +14,6 @@ import { scheduleStatements } from "./schedule-statements.ts";
 import type { Tables } from "./schema.ts";
 import type { StoreTime } from "./store-time.ts";
 
-/** Rows that one look at the whole schedule may pass over because their domain is to be skipped. */
-const PASSED_OVER_MAX = 256;
-/** Domains that one look visits one by one when skipped ones fill the front: asking skip() is cheap, */
-const VISITED_MAX = 1024;
-/** looking for the mail of those that are not to be skipped is less so. */
-const DOMAINS_MAX = 64;
-/** Messages that one of them gives to one look. */
-const PER_DOMAIN_MAX = 32;
 /** Looks that one call makes when other nodes were quicker to take what it had found. */
 const LOOKS_MAX = 3;
 
@@ -207,14 +206,4 @@ function chosen(
     if (!isOver) wanted.push(row);
   }
   return wanted;
-}
-
-function interleave(left: readonly Row[], right: readonly Row[]): readonly Row[] {
-  const mixed: Row[] = [];
-  for (let index = 0; index < Math.max(left.length, right.length); index += 1) {
-    const [first, second] = [left[index], right[index]];
-    if (first !== undefined) mixed.push(first);
-    if (second !== undefined) mixed.push(second);
-  }
-  return mixed;
 }
