@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { storageContract } from "./contract.ts";
+import { storageContract } from "../contract/contract.ts";
 import { openSpool } from "./disk-fixture.ts";
 import { envelope } from "./fixtures.ts";
 

@@ -4,7 +4,7 @@ import type { Envelope } from "../../src/mail/envelope.ts";
 import { QueueError } from "../../src/mail/queue-error.ts";
 import { openMemoryStorage } from "../../src/storage/memory/memory-storage.ts";
 import type { MessageRow } from "../../src/storage/message-row.ts";
-import { storageContract } from "./contract.ts";
+import { storageContract } from "../contract/contract.ts";
 import { envelope, testWorld } from "./fixtures.ts";
 
 const OPTIONS = { bodyBytesMax: 16 * 1024 * 1024 };

@@ -3,9 +3,9 @@ import { describe, expect, test } from "bun:test";
 import { bodyContent, bytesContent, withPrefix } from "../../src/mail/content.ts";
 import { openMemoryStorage } from "../../src/storage/memory/memory-storage.ts";
 import { openPersistentMaps } from "../../src/storage/memory/persistent-maps.ts";
+import { storageContract } from "../contract/contract.ts";
 import { startChild } from "../support/child.ts";
 import { tempDir } from "../support/temp-dir.ts";
-import { storageContract } from "./contract.ts";
 import { bytesOf, envelope, idOf, testWorld } from "./fixtures.ts";
 
 const OPTIONS = { bodyBytesMax: 16 * 1024 * 1024 };

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll } from "bun:test";
+import { storageContract } from "../contract/contract.ts";
 import { describeWithPeers } from "../support/peers.ts";
 import { type Postgres, startPostgres } from "../support/postgres.ts";
-import { storageContract } from "./contract.ts";
 import { openEmpty } from "./postgres-fixture.ts";
 
 describeWithPeers(["postgres"], "the PostgreSQL engine", () => {

@@ -2,8 +2,8 @@ import { realWorld, type World } from "../../src/lib/world.ts";
 import type { Event } from "../../src/observe/events.ts";
 import { openPostgresStorage } from "../../src/storage/postgres/open.ts";
 import type { PostgresStorage } from "../../src/storage/postgres/postgres-storage.ts";
+import type { OpenedStorage } from "../contract/bench.ts";
 import type { Postgres } from "../support/postgres.ts";
-import type { OpenedStorage } from "./contract-bench.ts";
 import type { TestWorld } from "./fixtures.ts";
 
 let made = 0;

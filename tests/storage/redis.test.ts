@@ -1,7 +1,7 @@
 import { afterAll, beforeAll } from "bun:test";
+import { storageContract } from "../contract/contract.ts";
 import { describeWithPeers } from "../support/peers.ts";
 import { type RedisServer, startRedis } from "../support/redis.ts";
-import { storageContract } from "./contract.ts";
 import { openStore } from "./redis-fixture.ts";
 
 /** The server's clock is as much ahead of the node's in all of these. */

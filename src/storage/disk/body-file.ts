@@ -1,9 +1,9 @@
 import { crc32 } from "node:zlib";
 import { type BodySink, HEAD_BYTES_MAX, type SourceBody } from "../../mail/content.ts";
+import { DamagedError, storeError } from "../store-error.ts";
 import type { SpoolFiles } from "./files.ts";
 import { BLOCK_HEADER_BYTES, FILE_HEADER_BYTES, writeBlockHeader } from "./segment.ts";
 import type { PlacedBody } from "./segment-writer.ts";
-import { DamagedError, storeError } from "./store-error.ts";
 
 /** A large body on its way into a segment of its own: a scratch file that already has the segment's layout. */
 export interface BodyFile {

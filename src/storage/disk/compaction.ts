@@ -1,14 +1,14 @@
+import { readRecord } from "../record.ts";
+import { DamagedError } from "../store-error.ts";
 import type { Committer } from "./committer.ts";
 import { isNoFile, type SpoolFiles } from "./files.ts";
 import type { Journal } from "./journal.ts";
 import type { Layout } from "./layout.ts";
 import type { SegmentReader } from "./reader.ts";
-import { readRecord } from "./record.ts";
 import type { Row } from "./row.ts";
 import { scanSegment } from "./segment.ts";
 import type { Entry } from "./segment-writer.ts";
 import type { SegmentRow, StateDb } from "./state-db.ts";
-import { DamagedError } from "./store-error.ts";
 
 /** Segments in which more octets than this are alive are left alone. */
 const LIVE_BYTES_MAX = 2 * 1024 * 1024;

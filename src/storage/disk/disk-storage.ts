@@ -5,8 +5,10 @@ import type { Envelope } from "../../mail/envelope.ts";
 import { QueueError } from "../../mail/queue-error.ts";
 import type { Emit } from "../../observe/events.ts";
 import { adoptBodies } from "../adopt-bodies.ts";
+import type { FreshMessages } from "../fresh.ts";
 import { InFlight } from "../in-flight.ts";
 import { leaseOf, numbered, storedMessage, summaryOf } from "../message-row.ts";
+import { isRecordId } from "../record.ts";
 import {
   CorruptError,
   type Lease,
@@ -20,11 +22,11 @@ import {
   type StoredMessage,
   type WriteOptions,
 } from "../storage.ts";
+import { DamagedError, storeError } from "../store-error.ts";
 import { type BodyFiles, openBodyFile } from "./body-file.ts";
 import type { Checkpointer } from "./checkpointer.ts";
 import type { CommittedJob, Committer } from "./committer.ts";
 import type { SpoolFiles } from "./files.ts";
-import type { FreshMessages } from "./fresh.ts";
 import { Housekeeping } from "./housekeeping.ts";
 import type { Journal } from "./journal.ts";
 import type { Layout } from "./layout.ts";
@@ -32,14 +34,13 @@ import { Ledger } from "./ledger.ts";
 import { probeSpool } from "./probe.ts";
 import { keepEvidence, tellDamage } from "./quarantine.ts";
 import type { SegmentReader } from "./reader.ts";
-import { isRecordId } from "./record.ts";
 import type { Row } from "./row.ts";
 import type { ScheduleReader } from "./schedule.ts";
 import { saltOf } from "./segment.ts";
 import type { Entry } from "./segment-writer.ts";
 import type { SpaceWatch } from "./space.ts";
 import type { StateDb } from "./state-db.ts";
-import { DamagedError, storeError, type Trouble } from "./store-error.ts";
+import type { Trouble } from "./trouble.ts";
 
 /** What `openDiskStorage` has opened, in the order in which it has to be closed. */
 export interface DiskParts {

@@ -1,5 +1,6 @@
 import * as fs from "node:fs";
 import { statfs } from "node:fs/promises";
+import { codeOf } from "../../lib/error-code.ts";
 
 /**
  * Every file operation of the disk engine, so that tests can make each of them fail, stall or be forgotten. The quick
@@ -123,12 +124,6 @@ export function namesIn(files: Pick<SpoolFiles, "list">, path: string): readonly
     if (isNoFile(error)) return [];
     throw error;
   }
-}
-
-/** The system's code of an error, such as `ENOSPC`; empty when it has none. */
-export function codeOf(error: unknown): string {
-  const code = error instanceof Error && "code" in error ? error.code : undefined;
-  return typeof code === "string" ? code : "";
 }
 
 function settled(start: (done: (error: Error | null) => void) => void): Promise<void> {

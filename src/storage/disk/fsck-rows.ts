@@ -1,11 +1,11 @@
 import { Database } from "bun:sqlite";
 import { EPOCH_HELD } from "../message-row.ts";
+import { DamagedError } from "../store-error.ts";
 import type { Check } from "./fsck-check.ts";
 import { quarantineDamage } from "./fsck-quarantine.ts";
 import { SegmentReader } from "./reader.ts";
 import type { Row } from "./row.ts";
 import type { Meta, StateDb } from "./state-db.ts";
-import { DamagedError } from "./store-error.ts";
 
 const PAGE = 500;
 

@@ -1,11 +1,12 @@
 import * as fs from "node:fs";
+import { codeOf } from "../../lib/error-code.ts";
 import { QueueError } from "../../mail/queue-error.ts";
-import { codeOf, isNoFile } from "./files.ts";
+import { readRecord } from "../record.ts";
+import { isNoFile } from "./files.ts";
 import type { Check } from "./fsck-check.ts";
 import { quarantineDamage } from "./fsck-quarantine.ts";
 import { segmentIn, shardStart } from "./layout.ts";
 import { keepSegment, keptPath } from "./quarantine.ts";
-import { readRecord } from "./record.ts";
 import {
   encodeFileHeader,
   HEADER_DAMAGED,

@@ -1,10 +1,10 @@
 import type { Clock } from "../../lib/world.ts";
 import { contentSize } from "../../mail/content.ts";
+import type { FreshMessages } from "../fresh.ts";
 import { LeaseBook } from "../lease-book.ts";
 import { EPOCH_HELD, EPOCH_LEASED, leasedRow, newRow, settledRow } from "../message-row.ts";
 import { type LeaseOptions, LostLeaseError, NotFoundError, type Settlement } from "../storage.ts";
 import type { Located } from "./committer.ts";
-import type { FreshMessages } from "./fresh.ts";
 import type { Journal } from "./journal.ts";
 import type { Row } from "./row.ts";
 import type { ScheduleReader } from "./schedule.ts";

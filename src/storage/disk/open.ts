@@ -4,13 +4,13 @@ import type { World } from "../../lib/world.ts";
 import type { SourceBody } from "../../mail/content.ts";
 import { QueueError } from "../../mail/queue-error.ts";
 import type { Emit } from "../../observe/events.ts";
+import { FreshMessages } from "../fresh.ts";
 import type { BodyFile } from "./body-file.ts";
 import type { CheckpointThread } from "./checkpoint-thread.ts";
 import { Checkpointer } from "./checkpointer.ts";
 import { Committer } from "./committer.ts";
 import { type DiskParts, DiskStorage } from "./disk-storage.ts";
 import { realFiles, type SpoolFiles } from "./files.ts";
-import { FreshMessages } from "./fresh.ts";
 import { Journal } from "./journal.ts";
 import { type Layout, layoutOf } from "./layout.ts";
 import { lockSpool } from "./lock.ts";
@@ -30,7 +30,7 @@ import { ScheduleReader } from "./schedule.ts";
 import { SpaceWatch } from "./space.ts";
 import { Spares } from "./spares.ts";
 import type { StateDb } from "./state-db.ts";
-import type { Trouble } from "./store-error.ts";
+import type { Trouble } from "./trouble.ts";
 
 export interface DiskStorageOptions {
   /** Made when it is missing, readable by its owner only. */

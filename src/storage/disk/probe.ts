@@ -1,8 +1,9 @@
 import { QueueError } from "../../mail/queue-error.ts";
+import { storeError } from "../store-error.ts";
 import type { Committer } from "./committer.ts";
 import type { SpoolFiles } from "./files.ts";
 import type { SpaceWatch } from "./space.ts";
-import { storeError, type Trouble } from "./store-error.ts";
+import type { Trouble } from "./trouble.ts";
 
 export interface ProbeParts {
   readonly files: SpoolFiles;

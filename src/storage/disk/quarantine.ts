@@ -1,9 +1,10 @@
 import { basename } from "node:path";
+import { codeOf } from "../../lib/error-code.ts";
 import type { Emit } from "../../observe/events.ts";
-import { codeOf, type SpoolFiles } from "./files.ts";
+import { storeError } from "../store-error.ts";
+import type { SpoolFiles } from "./files.ts";
 import type { Journal } from "./journal.ts";
 import type { Layout } from "./layout.ts";
-import { storeError } from "./store-error.ts";
 
 /** A record or file that is put aside. */
 export interface Damage {

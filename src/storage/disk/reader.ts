@@ -2,10 +2,11 @@ import { crc32 } from "node:zlib";
 import type { Body } from "../../mail/content.ts";
 import { HEAD_BYTES_MAX } from "../../mail/content.ts";
 import type { Envelope } from "../../mail/envelope.ts";
+import { decodeRecord, envelopeOf, type Record } from "../record.ts";
+import { DamagedError } from "../store-error.ts";
 import { readBlock, sourceBody } from "./body-file.ts";
 import { isNoFile, type SpoolFiles } from "./files.ts";
 import type { Layout } from "./layout.ts";
-import { decodeRecord, envelopeOf, type Record } from "./record.ts";
 import {
   BLOCK_HEADER_BYTES,
   type Block,
@@ -13,7 +14,6 @@ import {
   ENVELOPE_BYTES_MAX,
   parseBlockHeader,
 } from "./segment.ts";
-import { DamagedError } from "./store-error.ts";
 
 /** Where a record is, and of which message. */
 export interface At {

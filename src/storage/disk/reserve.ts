@@ -1,4 +1,5 @@
-import { codeOf, type SpoolFiles } from "./files.ts";
+import { codeOf } from "../../lib/error-code.ts";
+import type { SpoolFiles } from "./files.ts";
 import type { Layout } from "./layout.ts";
 import type { StateDb } from "./state-db.ts";
 

@@ -1,7 +1,7 @@
 import type { Body } from "../../mail/content.ts";
 import type { Envelope } from "../../mail/envelope.ts";
+import { recordText } from "../record.ts";
 import type { Settlement } from "../storage.ts";
-import { recordText } from "./record.ts";
 import { encodeFileHeader, type FileHeader } from "./segment.ts";
 import type { SegmentBuffer } from "./segment-buffer.ts";
 

@@ -1,5 +1,6 @@
+import { codeOf } from "../../lib/error-code.ts";
 import type { Clock } from "../../lib/world.ts";
-import { codeOf, type SpoolFiles } from "./files.ts";
+import type { SpoolFiles } from "./files.ts";
 import type { Reserve } from "./reserve.ts";
 
 /** How old a measurement of the free space may be before somebody who asks starts another. */

@@ -2,9 +2,9 @@ import { Database, type Statement } from "bun:sqlite";
 import * as fs from "node:fs";
 import { EPOCH_FIRST, EPOCH_HELD, EPOCH_LEASED } from "../message-row.ts";
 import type { ListQuery } from "../storage.ts";
+import { storeError } from "../store-error.ts";
 import { type Row, soundRow } from "./row.ts";
 import { asBroken, isDamaged, prepareTables, requireForm } from "./state-form.ts";
-import { storeError } from "./store-error.ts";
 
 /** Octets of SQLite's page cache: bounded, however large the queue (P8). */
 const CACHE_KIB = 16 * 1024;

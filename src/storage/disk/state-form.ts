@@ -1,7 +1,7 @@
 import type { Database } from "bun:sqlite";
 import * as fs from "node:fs";
+import { codeOf } from "../../lib/error-code.ts";
 import { QueueError } from "../../mail/queue-error.ts";
-import { codeOf } from "./files.ts";
 
 // Whether a file is a queue.db of ours at all, or has to be made anew from the segments.
 

@@ -3,9 +3,9 @@ import { crc32 } from "node:zlib";
 import { concatBytes, HEAD_BYTES_MAX, type SourceBody } from "../../mail/content.ts";
 import type { Envelope } from "../../mail/envelope.ts";
 import { QueueError } from "../../mail/queue-error.ts";
-import { envelopeOf, readRecord, recordText } from "../disk/record.ts";
-import { storeError } from "../disk/store-error.ts";
 import type { MessageRow } from "../message-row.ts";
+import { envelopeOf, readRecord, recordText } from "../record.ts";
+import { storeError } from "../store-error.ts";
 import { chunksOf } from "./memory-body.ts";
 import type { MapLike } from "./memory-storage.ts";
 

@@ -1,8 +1,8 @@
 import type { ReservedSQL } from "bun";
+import type { Batch } from "../batch.ts";
+import { openBatch } from "../batch.ts";
 import { EPOCH_LEASED, type MessageRow } from "../message-row.ts";
 import { LostLeaseError, NotFoundError } from "../storage.ts";
-import type { Batch } from "./batcher.ts";
-import { openBatch } from "./batcher.ts";
 import { isAboutData } from "./errors.ts";
 import type { Inserter, NewMessage } from "./insert.ts";
 import type { News } from "./news.ts";

@@ -3,8 +3,8 @@ import type { ReservedSQL } from "bun";
 import { assert } from "../../lib/assert.ts";
 import { concatBytes, contentSize, type SourceBody } from "../../mail/content.ts";
 import type { Envelope } from "../../mail/envelope.ts";
-import { recordText } from "../disk/record.ts";
 import { EPOCH_LEASED, newRow } from "../message-row.ts";
+import { recordText } from "../record.ts";
 import { epochOf, type Tables } from "./schema.ts";
 import type { StoreTime } from "./store-time.ts";
 

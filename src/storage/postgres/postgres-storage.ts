@@ -6,6 +6,7 @@ import { bodySize } from "../../mail/content.ts";
 import type { Envelope } from "../../mail/envelope.ts";
 import { QueueError } from "../../mail/queue-error.ts";
 import { adoptBodies } from "../adopt-bodies.ts";
+import type { Batch } from "../batch.ts";
 import { InFlight } from "../in-flight.ts";
 import {
   EPOCH_HELD,
@@ -28,7 +29,6 @@ import type {
   WriteOptions,
 } from "../storage.ts";
 import { NotFoundError } from "../storage.ts";
-import type { Batch } from "./batcher.ts";
 import type { Bodies } from "./bodies.ts";
 import type { Change, Changed } from "./changes.ts";
 import type { Connections } from "./connections.ts";

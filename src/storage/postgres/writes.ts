@@ -1,5 +1,5 @@
 import { QueueError } from "../../mail/queue-error.ts";
-import { type Batch, openBatch } from "./batcher.ts";
+import { type Batch, openBatch } from "../batch.ts";
 import { sorted, weightOf } from "./changes.ts";
 import { isAboutData } from "./errors.ts";
 import type { Inserter, NewMessage } from "./insert.ts";

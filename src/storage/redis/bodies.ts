@@ -1,5 +1,5 @@
 import { type BodySink, concatBytes, HEAD_BYTES_MAX, type SourceBody } from "../../mail/content.ts";
-import { DamagedError } from "../disk/store-error.ts";
+import { DamagedError } from "../store-error.ts";
 import type { Connection } from "./connection.ts";
 import { storeError } from "./errors.ts";
 import { BODY_TTL_MS } from "./lua-prelude.ts";

@@ -1,7 +1,7 @@
 import { idMaker } from "../../lib/id.ts";
 import type { World } from "../../lib/world.ts";
 import type { Emit } from "../../observe/events.ts";
-import { FreshMessages } from "../disk/fresh.ts";
+import { FreshMessages } from "../fresh.ts";
 import { StoreConfigError } from "../store-config-error.ts";
 import { confirmation } from "./confirmation.ts";
 import { type Connection, connect, SILENCE_MS } from "./connection.ts";

@@ -1,10 +1,10 @@
 import { contentSize } from "../../mail/content.ts";
 import type { Envelope } from "../../mail/envelope.ts";
 import type { Emit } from "../../observe/events.ts";
-import type { FreshMessages } from "../disk/fresh.ts";
-import { DamagedError } from "../disk/store-error.ts";
+import type { FreshMessages } from "../fresh.ts";
 import { storedMessage } from "../message-row.ts";
 import { CorruptError, NotFoundError, type StoredMessage } from "../storage.ts";
+import { DamagedError } from "../store-error.ts";
 import { storedBody } from "./bodies.ts";
 import type { QueuePart } from "./part.ts";
 import { readRecord } from "./record.ts";

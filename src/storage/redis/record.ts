@@ -1,8 +1,8 @@
 import { crc32 } from "node:zlib";
 import type { Body } from "../../mail/content.ts";
 import type { Envelope } from "../../mail/envelope.ts";
-import { decodeRecord, envelopeOf, recordText } from "../disk/record.ts";
-import { DamagedError } from "../disk/store-error.ts";
+import { decodeRecord, envelopeOf, recordText } from "../record.ts";
+import { DamagedError } from "../store-error.ts";
 
 /** CRC-32 of all that follows, and how long the envelope is. */
 const HEADER_BYTES = 8;

@@ -1,14 +1,14 @@
 import type { BodySink } from "../../mail/content.ts";
 import type { Envelope } from "../../mail/envelope.ts";
 import { adoptBodies } from "../adopt-bodies.ts";
-import type { FreshMessages } from "../disk/fresh.ts";
+import { type Batch, openBatch } from "../batch.ts";
+import type { FreshMessages } from "../fresh.ts";
 import { numbered } from "../message-row.ts";
 import type { Tenure, WriteOptions } from "../storage.ts";
 import { openUpload, type Uploads } from "./bodies.ts";
 import type { Confirm } from "./confirmation.ts";
 import type { Argument } from "./connection.ts";
 import type { Doubts } from "./doubts.ts";
-import { type Group, openGroup } from "./group.ts";
 import { type Encoded, type Entry, encodeMessages } from "./messages.ts";
 import type { QueuePart } from "./part.ts";
 import type { SeenRows } from "./seen-rows.ts";
@@ -40,12 +40,13 @@ export class Writer {
   readonly #parts: WriterParts;
   readonly #uploads: Uploads = new WeakMap();
   /** Writes that come together are one script: the server reads a message in several turns and syncs after each. */
-  readonly #write: Group<readonly Argument[], readonly string[]>;
+  readonly #write: Batch<readonly Argument[], readonly string[]>;
 
   constructor(parts: WriterParts) {
     const { connection, base, node } = parts;
     this.#parts = parts;
-    this.#write = openGroup({
+    this.#write = openBatch({
+      lanes: 1,
       itemsMax: UNITS_MAX,
       weightMax: GROUP_BYTES_MAX,
       weigh: bytesOf,
@@ -98,7 +99,7 @@ export class Writer {
     const { deadline, time, confirm, steps } = this.#parts;
     const until = lease === undefined ? 0 : time.toServer(lease.until);
     const unit = [deadline(), lease?.holder ?? "", until, entries.length, ...packed.args];
-    const write = () => this.#write(unit);
+    const write = () => this.#write.add(unit);
     const [answer, ...versions] = await steps.done("cannot store the message", write);
     requireDone(answer);
     packed.taken();

@@ -1,7 +1,7 @@
-import type { Body, Content } from "../../mail/content.ts";
-import type { Client, DsnRequest, Envelope, Notify, Recipient } from "../../mail/envelope.ts";
-import { isSettlement } from "../message-row.ts";
-import type { Settlement } from "../storage.ts";
+import type { Body, Content } from "../mail/content.ts";
+import type { Client, DsnRequest, Envelope, Notify, Recipient } from "../mail/envelope.ts";
+import { isSettlement } from "./message-row.ts";
+import type { Settlement } from "./storage.ts";
 
 /** One envelope as it stands in a segment. */
 export interface Record {

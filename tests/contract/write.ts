@@ -1,8 +1,8 @@
 import { describe, expect, test } from "bun:test";
 import { bodyContent, bytesContent, withPrefix } from "../../src/mail/content.ts";
 import { LostLeaseError } from "../../src/storage/storage.ts";
-import { type Bench, LATER, type OpenStorage, openBench } from "./contract-bench.ts";
-import { bytesOf, envelope, idOf } from "./fixtures.ts";
+import { bytesOf, envelope, idOf } from "../storage/fixtures.ts";
+import { type Bench, LATER, type OpenStorage, openBench } from "./bench.ts";
 
 const FIVE_MEBIBYTES = 5 * 1024 * 1024;
 

@@ -17,7 +17,7 @@ export interface BatchOptions<I, R> {
   /** Does them all in one step; gives what came of each, in the same order. */
   readonly run: (items: readonly I[]) => Promise<readonly (R | Error)[]>;
   /** Whether to do each alone when doing them together failed like this: one of them is to blame. */
-  readonly isOneToBlame: (error: unknown) => boolean;
+  readonly isOneToBlame?: (error: unknown) => boolean;
 }
 
 interface Waiting<I, R> {
@@ -27,13 +27,21 @@ interface Waiting<I, R> {
 
 /**
  * Group commit: what comes while steps are under way shares the next one. Nothing waits on a timer: where nothing is
- * under way a step starts at once.
+ * under way a step starts at once, with whatever else comes in the same turn of the event loop.
  */
 export function openBatch<I, R>(options: BatchOptions<I, R>): Batch<I, R> {
   const waiting: Waiting<I, R>[] = [];
   const running = new Set<Promise<void>>();
+  let isStarting = false;
+
+  function startSoon(): void {
+    if (isStarting) return;
+    isStarting = true;
+    queueMicrotask(start);
+  }
 
   function start(): void {
+    isStarting = false;
     while (waiting.length > 0 && running.size < options.lanes) {
       const step = runStep(options, take()).finally(() => {
         running.delete(step);
@@ -58,11 +66,12 @@ export function openBatch<I, R>(options: BatchOptions<I, R>): Batch<I, R> {
     add(item) {
       const promise = Promise.withResolvers<R>();
       waiting.push({ item, promise });
-      start();
+      startSoon();
       return promise.promise;
     },
     async idle() {
-      while (running.size > 0) await Promise.all(running);
+      do await Promise.all(running);
+      while (isStarting || running.size > 0);
     },
   };
 }
@@ -76,7 +85,7 @@ async function runStep<I, R>(
     const results = await options.run(taken.map(({ item }) => item));
     for (const [index, { promise }] of taken.entries()) tell(promise, results[index] as R | Error);
   } catch (error) {
-    const isOneOfMany = taken.length > 1 && options.isOneToBlame(error);
+    const isOneOfMany = taken.length > 1 && options.isOneToBlame?.(error);
     for (const one of taken) {
       if (isOneOfMany) await runStep(options, [one]);
       else one.promise.reject(error);

@@ -1,11 +1,6 @@
-import { QueueError } from "../../mail/queue-error.ts";
-import { reply } from "../../mail/reply.ts";
-import { codeOf } from "./files.ts";
-
-/** Whether the state database can be written (P7). */
-export interface Trouble {
-  reason: string | undefined;
-}
+import { codeOf } from "../lib/error-code.ts";
+import { QueueError } from "../mail/queue-error.ts";
+import { reply } from "../mail/reply.ts";
 
 /** A record that cannot be read because its bytes are wrong or gone: reading it again would not help. */
 export class DamagedError extends Error {

@@ -1,5 +1,5 @@
-import { contentSize } from "../../mail/content.ts";
-import type { Envelope } from "../../mail/envelope.ts";
+import { contentSize } from "../mail/content.ts";
+import type { Envelope } from "../mail/envelope.ts";
 
 /** Messages whose bytes are still in memory for their first attempt, within a fixed budget of octets (P8). */
 export class FreshMessages {

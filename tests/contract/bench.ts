@@ -1,5 +1,5 @@
 import type { Lease, QueueStorage } from "../../src/storage/storage.ts";
-import { type TestWorld, testWorld } from "./fixtures.ts";
+import { type TestWorld, testWorld } from "../storage/fixtures.ts";
 
 /** A store over nothing, and the way to get rid of it. */
 export interface OpenedStorage extends AsyncDisposable {

@@ -1,8 +1,8 @@
 import { describe, expect, test } from "bun:test";
 import { reply } from "../../src/mail/reply.ts";
 import { NotFoundError } from "../../src/storage/storage.ts";
-import { type Bench, LATER, type OpenStorage, openBench } from "./contract-bench.ts";
-import { bytesOf, envelope, idOf } from "./fixtures.ts";
+import { bytesOf, envelope, idOf } from "../storage/fixtures.ts";
+import { type Bench, LATER, type OpenStorage, openBench } from "./bench.ts";
 
 /** What every engine promises of settlements. */
 export function settleContract(name: string, open: OpenStorage): void {

@@ -1,8 +1,8 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
-import { type Bench, LATER, type OpenStorage, openBench } from "./contract-bench.ts";
-import { collect, envelope, idOf } from "./fixtures.ts";
-import { operations, perform } from "./operations.ts";
+import { collect, envelope, idOf } from "../storage/fixtures.ts";
+import { operations, perform } from "../storage/operations.ts";
+import { type Bench, LATER, type OpenStorage, openBench } from "./bench.ts";
 
 /** What every engine promises of lists and counts. */
 export function listContract(name: string, open: OpenStorage): void {

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { LostLeaseError, NotFoundError } from "../../src/storage/storage.ts";
-import { type Bench, LATER, type OpenStorage, openBench } from "./contract-bench.ts";
-import { envelope, idOf } from "./fixtures.ts";
+import { envelope, idOf } from "../storage/fixtures.ts";
+import { type Bench, LATER, type OpenStorage, openBench } from "./bench.ts";
 
 /** What every engine promises of leases, holds, flushes and times. */
 export function scheduleContract(name: string, open: OpenStorage): void {

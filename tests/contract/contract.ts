@@ -1,8 +1,8 @@
-import type { OpenStorage } from "./contract-bench.ts";
-import { listContract } from "./contract-list.ts";
-import { scheduleContract } from "./contract-schedule.ts";
-import { settleContract } from "./contract-settle.ts";
-import { writeContract } from "./contract-write.ts";
+import type { OpenStorage } from "./bench.ts";
+import { listContract } from "./list.ts";
+import { scheduleContract } from "./schedule.ts";
+import { settleContract } from "./settle.ts";
+import { writeContract } from "./write.ts";
 
 /** What every engine promises: the same body for each of them, without exceptions. */
 export function storageContract(name: string, open: OpenStorage): void {
