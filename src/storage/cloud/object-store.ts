@@ -1,0 +1,72 @@
+/**
+ * The objects that the cloud engine keeps its mail in: the parent's `object_store`. Keys are text of `A-Z a-z 0-9 / . _ -`,
+ * at most 1024 octets. A read sees every write, list and removal that ended before it began (as S3 promises).
+ *
+ * Everything may throw `QueueError`. After an error of `put` or `remove` nobody knows whether it was done: whoever needs to
+ * know reads.
+ */
+export interface ObjectStore {
+  /**
+   * Stores an object whole or not at all. It is durable when this resolves. With a condition, `undefined` says that
+   * the condition did not hold and nothing was changed. Else the version that is stored now.
+   */
+  put(key: string, bytes: Uint8Array, condition?: PutCondition): Promise<string | undefined>;
+
+  /** The object, or octets `start` to `end` (not included) of it; `undefined` when there is none. */
+  get(key: string, range?: OctetRange): Promise<StoredObject | undefined>;
+
+  /** Its octets from `start` on, as they come. Throws `QueueError` when there is none or it ends early. */
+  stream(key: string, start?: number): AsyncIterable<Uint8Array>;
+
+  /** Removes them all, in no order; those that are not there do not matter. */
+  remove(keys: readonly string[]): Promise<void>;
+
+  /** One page of the keys with this prefix, in the order of their octets. */
+  list(query: ObjectQuery): Promise<ObjectPage>;
+
+  /** Opens an object that is written in parts, for a body that should not be in memory whole. */
+  upload(key: string): ObjectUpload;
+}
+
+/** `absent`: nothing is stored under the key. `version`: just that is, as a read or a write gave it. */
+export type PutCondition = "absent" | { readonly version: string };
+
+export interface OctetRange {
+  readonly start: number;
+  readonly end: number;
+}
+
+export interface StoredObject {
+  readonly bytes: Uint8Array;
+  readonly version: string;
+}
+
+export interface ObjectQuery {
+  readonly prefix: string;
+  /** Keys behind this one; from the start without it. It need not exist. */
+  readonly after?: string;
+  /** At most 1000. */
+  readonly limit: number;
+}
+
+export interface ObjectPage {
+  readonly objects: readonly ListedObject[];
+  /** Whether there may be more behind the last one. */
+  readonly isMore: boolean;
+}
+
+export interface ListedObject {
+  readonly key: string;
+  readonly size: number;
+  /** When it was stored, by the store's clock, in milliseconds since the epoch; many stores know whole seconds only. */
+  readonly storedAt: number;
+}
+
+export interface ObjectUpload {
+  /** Takes octets in any sizes; resolves when more may come. */
+  write(bytes: Uint8Array): Promise<void>;
+  /** The object is stored, whole and durable, when this resolves. */
+  end(): Promise<void>;
+  /** Nothing is stored. Idempotent; never rejects. */
+  abort(): Promise<void>;
+}
