@@ -1,6 +1,6 @@
 /** Postfix as the second opinion: the same dialogues, the first digit of each reply, its known differences marked `P:`. */
 import { afterAll, beforeAll, setDefaultTimeout, test } from "bun:test";
-import { makeCertificate } from "../edge/edge-fixture.ts";
+import { makeCertificate } from "../support/certificate.ts";
 import { describeWithPeers } from "../support/peers.ts";
 import { type Postfix, postfixInstance } from "../support/postfix.ts";
 import { tempDir } from "../support/temp-dir.ts";

@@ -1,6 +1,6 @@
 import { beforeAll, describe, expect, test } from "bun:test";
 import type { TlsMaterial } from "../../src/edge/smtp.ts";
-import { makeCertificate } from "../edge/edge-fixture.ts";
+import { makeCertificate } from "../support/certificate.ts";
 import { allScripts, type NamedScript } from "./support/library.ts";
 import { AS_WRITTEN, play } from "./support/play.ts";
 import type { Script } from "./support/script.ts";

@@ -3,18 +3,12 @@ import type { TLSSocket } from "node:tls";
 import { connect as connectTls } from "node:tls";
 import type { FrontDoor } from "../../src/edge/accept.ts";
 import { LOOPBACK_NETWORKS } from "../../src/edge/networks.ts";
-import {
-  openSmtpEdge,
-  type SmtpEdge,
-  type SmtpEdgeOptions,
-  type TlsMaterial,
-} from "../../src/edge/smtp.ts";
+import { openSmtpEdge, type SmtpEdge, type SmtpEdgeOptions } from "../../src/edge/smtp.ts";
 import { realWorld, type World } from "../../src/lib/world.ts";
 import type { BodySink, SourceBody } from "../../src/mail/content.ts";
 import type { Envelope } from "../../src/mail/envelope.ts";
 import { joined } from "../../src/mail/line-endings.ts";
 import type { Event } from "../../src/observe/events.ts";
-import { tempDir } from "../support/temp-dir.ts";
 
 export const KIB = 1024;
 
@@ -234,28 +228,4 @@ export function dialogOver(socket: Socket | TLSSocket): Dialog {
     },
   };
   return dialog;
-}
-
-/** A fresh self-signed certificate, made by openssl. */
-export async function makeCertificate(name: string): Promise<TlsMaterial> {
-  await using dir = tempDir("certificate");
-  const [key, cert] = [dir.join("key.pem"), dir.join("cert.pem")];
-  await run([
-    ..."openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2".split(" "),
-    ...["-subj", `/CN=${name}`, "-addext", `subjectAltName=DNS:${name}`],
-    ...["-keyout", key, "-out", cert],
-  ]);
-  return { key: await Bun.file(key).text(), cert: await Bun.file(cert).text() };
-}
-
-/** Runs a program to its end; gives its output, and throws when it fails unless told not to. */
-export async function run(command: string[], input = "", mayFail = false): Promise<string> {
-  const child = Bun.spawn(command, { stdin: Buffer.from(input), stdout: "pipe", stderr: "pipe" });
-  const [out, err, code] = await Promise.all([
-    new Response(child.stdout).text(),
-    new Response(child.stderr).text(),
-    child.exited,
-  ]);
-  if (code !== 0 && !mayFail) throw new Error(`${command[0]} ended with ${code}: ${out}${err}`);
-  return out + err;
 }

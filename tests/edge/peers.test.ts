@@ -1,6 +1,8 @@
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import { existsSync } from "node:fs";
-import { contentOf, makeCertificate, run, startEdge } from "./edge-fixture.ts";
+import { makeCertificate } from "../support/certificate.ts";
+import { run } from "../support/run.ts";
+import { contentOf, startEdge } from "./edge-fixture.ts";
 
 const SMTP_SOURCE = "/usr/sbin/smtp-source";
 const swaks = Bun.which("swaks");

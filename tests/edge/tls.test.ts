@@ -2,7 +2,9 @@ import { beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { connect } from "node:net";
 import type { TLSSocket } from "node:tls";
 import type { TlsMaterial } from "../../src/edge/smtp.ts";
-import { dialTls, makeCertificate, run, startEdge } from "./edge-fixture.ts";
+import { makeCertificate } from "../support/certificate.ts";
+import { run } from "../support/run.ts";
+import { dialTls, startEdge } from "./edge-fixture.ts";
 
 // Programs are started, on machines that may have much else to do.
 setDefaultTimeout(60_000);

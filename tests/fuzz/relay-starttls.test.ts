@@ -1,7 +1,7 @@
 import { beforeAll, expect, test } from "bun:test";
-import { makeCertificate } from "../edge/edge-fixture.ts";
 import { openPeer } from "../relay/fake-peer.ts";
 import { content, delivery, envelope, NEVER, relayTo } from "../relay/fixtures.ts";
+import { makeCertificate } from "../support/certificate.ts";
 import { REPLY_TOKENS } from "./relay-hostility.ts";
 import { below, bytesOf, mutator, pick } from "./support/mutate.ts";
 import { FUZZ_TIMEOUT_MS, rounds } from "./support/rounds.ts";

@@ -4,7 +4,7 @@ import { realWorld } from "../../src/lib/world.ts";
 import type { Outcome } from "../../src/relay/relay.ts";
 import type { SmarthostOptions } from "../../src/relay/smarthost.ts";
 import { openSmarthostRelay } from "../../src/relay/smarthost.ts";
-import { makeCertificate } from "../edge/edge-fixture.ts";
+import { makeCertificate } from "../support/certificate.ts";
 import { type FakePeer, openPeer, type Script } from "./fake-peer.ts";
 import { COURIER, content, delivery, envelope, HASTY, NEVER, shown } from "./fixtures.ts";
 

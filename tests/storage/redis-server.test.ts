@@ -2,7 +2,7 @@ import { describe, expect, test } from "bun:test";
 import type { Event } from "../../src/observe/events.ts";
 import { complaints, type ServerFacts } from "../../src/storage/redis/promises.ts";
 import { StoreConfigError } from "../../src/storage/store-config-error.ts";
-import { makeCertificate } from "../edge/edge-fixture.ts";
+import { makeCertificate } from "../support/certificate.ts";
 import { freePort } from "../support/free-port.ts";
 import { describeWithPeers } from "../support/peers.ts";
 import { type RedisServer, startRedis, startSentinel } from "../support/redis.ts";
