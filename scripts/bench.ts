@@ -2,16 +2,18 @@
 import { tmpdir } from "node:os";
 import { scriptFlags } from "../tests/support/flags.ts";
 import { whyNoPeer } from "../tests/support/peers.ts";
-import { ALONE } from "./benchmark/alone.ts";
-import { COMPARED, type Measures, type Setting } from "./benchmark/compared.ts";
+import { ALONE, type AloneCase } from "./benchmark/alone.ts";
+import { COMPARED } from "./benchmark/compared.ts";
 import type { ContenderName } from "./benchmark/contender.ts";
 import { fileSystem, machineFacts, spoolsDir } from "./benchmark/machine.ts";
+import type { Measures, Setting } from "./benchmark/measures.ts";
 import { type CaseRuns, figure, rowsOf, tableOf } from "./benchmark/report.ts";
 
 const HELP = `scripts/bench [flags]: measures ./slimta-queue side by side with a private Postfix (as root)
 
   --only NAME        only this case; may be repeated. Cases: ${names()}
   --million          also the case "million" (loading takes minutes)
+  --stores           also all cases of stores that nodes share, those aside whose programs are missing
   --quick            4,000 messages a run and 3 runs, instead of 20,000 and 5
   --runs N           runs of each case and contender, interleaved
   --messages N       messages of a run
@@ -28,6 +30,7 @@ const {
 } = scriptFlags("bench", HELP, {
   only: { type: "string", multiple: true, default: [] },
   million: { type: "boolean", default: false },
+  stores: { type: "boolean", default: false },
   quick: { type: "boolean", default: false },
   runs: { type: "string" },
   messages: { type: "string" },
@@ -74,7 +77,7 @@ async function main(): Promise<void> {
 async function compare(): Promise<readonly CaseRuns[]> {
   const both: readonly ContenderName[] = ["ours", "postfix"];
   const contenders = both.filter((name) => !flags[`without-${name}`]);
-  const cases = COMPARED.filter(({ name }) => isWanted(name, false));
+  const cases = comparedCases();
   const results = cases.map((each) => ({
     each,
     runs: { ours: [] as Measures[], postfix: [] as Measures[] },
@@ -95,7 +98,7 @@ async function compare(): Promise<readonly CaseRuns[]> {
 async function measureAlone(): Promise<readonly CaseRuns[]> {
   if (flags["without-ours"]) return [];
   const results: CaseRuns[] = [];
-  for (const each of ALONE.filter(({ name, onRequest }) => isWanted(name, onRequest))) {
+  for (const each of aloneCases()) {
     const measures = await each.run(setting);
     tell("1/1", each.title, "ours", measures);
     settleDisk();
@@ -104,8 +107,21 @@ async function measureAlone(): Promise<readonly CaseRuns[]> {
   return results;
 }
 
-function isWanted(name: string, onRequest: boolean): boolean {
+function comparedCases() {
+  return COMPARED.filter(({ name }) => flags.only.length === 0 || flags.only.includes(name));
+}
+
+function aloneCases(): readonly AloneCase[] {
+  return ALONE.filter(isWanted).filter((each) => {
+    const reasons = missing(each.peers ?? []);
+    if (reasons.length > 0) console.error(`skipped: ${each.name}: ${reasons.join("; ")}`);
+    return reasons.length === 0;
+  });
+}
+
+function isWanted({ name, onRequest, peers }: AloneCase): boolean {
   if (name === "million" && flags.million) return true;
+  if (flags.stores && peers !== undefined) return true;
   return flags.only.length > 0 ? flags.only.includes(name) : !onRequest;
 }
 
@@ -122,9 +138,19 @@ function tell(run: string, title: string, who: string, measures: Measures): void
 function refuseUnusable(): void {
   const unknown = flags.only.filter((name) => !names().split(" ").includes(name));
   if (unknown.length > 0) refuse(`no such case: ${unknown.join(" ")}; there are ${names()}`);
-  const peers = ["smtp-source", "smtp-sink", ...(flags["without-postfix"] ? [] : ["postfix"])];
-  const reasons = peers.map(whyNoPeer).filter((reason) => reason !== undefined);
+  const isCompared = comparedCases().length > 0 && !flags["without-postfix"];
+  const named = ALONE.filter(({ name }) => flags.only.includes(name));
+  const reasons = missing([
+    ...["smtp-source", "smtp-sink"],
+    ...(isCompared ? ["postfix"] : []),
+    ...named.flatMap(({ peers = [] }) => peers),
+  ]);
   if (reasons.length > 0) refuse(reasons.join("; "));
+}
+
+/** Why each of these programs that cannot be used cannot be used. */
+function missing(peers: readonly string[]): readonly string[] {
+  return peers.map(whyNoPeer).filter((reason) => reason !== undefined);
 }
 
 function usableDir(): string {

@@ -8,11 +8,12 @@ import {
 import { freePort } from "../../tests/support/free-port.ts";
 import { tempDir } from "../../tests/support/temp-dir.ts";
 import { until } from "../../tests/support/until.ts";
-import type { Measures, Setting } from "./compared.ts";
 import { deferredBacklog } from "./deferred-backlog.ts";
 import { isolation } from "./isolation.ts";
 import { smtpSource } from "./load.ts";
+import type { Measures, Setting } from "./measures.ts";
 import { cpuSeconds, forgetPeak, peakMb, residentMb, wakeUps } from "./processes.ts";
+import { STORE_CASES } from "./store-cases.ts";
 
 /** Something that is measured of our server alone. */
 export interface AloneCase {
@@ -20,6 +21,8 @@ export interface AloneCase {
   readonly title: string;
   /** Only run when asked for by name: it takes minutes. */
   readonly onRequest: boolean;
+  /** Programs that it needs besides smtp-source and smtp-sink, as tests/support/peers.txt calls them. */
+  readonly peers?: readonly string[];
   run(setting: Setting): Promise<Measures>;
 }
 
@@ -59,6 +62,7 @@ export const ALONE: readonly AloneCase[] = [
     run: deferredBacklog("overdue"),
   },
   { name: "million", title: "a million messages of 1 KiB", onRequest: true, run: million },
+  ...STORE_CASES,
 ];
 
 function daemonOptions(dir: { join(name: string): string }, relay: string): DaemonOptions {

@@ -1,29 +1,20 @@
 import { freePort } from "../../tests/support/free-port.ts";
-import { type Sink, startSink } from "../../tests/support/sink.ts";
+import { startSink } from "../../tests/support/sink.ts";
 import { until } from "../../tests/support/until.ts";
-import { type Contender, type ContenderName, startContender } from "./contender.ts";
-import { finalDotLatencies, type Load, smtpSource } from "./load.ts";
-import { cpuSeconds, settledCpuSeconds } from "./processes.ts";
+import { type ContenderName, startContender } from "./contender.ts";
+import { finalDotLatencies, smtpSource } from "./load.ts";
+import {
+  deliveredOnce,
+  loadOn,
+  measureAccept,
+  measured,
+  measureRelay,
+  WAIT_MS,
+  warmUp,
+} from "./measured.ts";
+import { type Measures, P50, P99, type Setting } from "./measures.ts";
+import { settledCpuSeconds } from "./processes.ts";
 import { quantile } from "./statistics.ts";
-
-/** What one run of a case measured, by the name of the measure. */
-export type Measures = Readonly<Record<string, number>>;
-
-export const RATE = "messages/s";
-export const CPU = "CPU s per 1000";
-export const P50 = "p50 ms";
-export const P99 = "p99 ms";
-
-export interface Setting {
-  readonly messages: number;
-  /** Sent before anything is measured: what is compared is a server that has been running. */
-  readonly warmup: number;
-  readonly sessions: number;
-  readonly bytes: number;
-  readonly parent: string;
-  /** Rounds of the cases that interleave by themselves. */
-  readonly runs: number;
-}
 
 /** Something that both can do, so that a run of one can be set beside a run of the other. */
 export interface ComparedCase {
@@ -31,8 +22,6 @@ export interface ComparedCase {
   readonly title: string;
   run(contender: ContenderName, setting: Setting): Promise<Measures>;
 }
-
-const WAIT_MS = 300_000;
 
 /** All cases that are run side by side. */
 export const COMPARED: readonly ComparedCase[] = [
@@ -45,39 +34,17 @@ export const COMPARED: readonly ComparedCase[] = [
   drain("drain", "drain what waits for a next hop, after a flush"),
 ];
 
-function loadOn(contender: Contender, setting: Setting, reuse: boolean): Load {
-  const { messages, sessions, bytes } = setting;
-  return { port: contender.smtpPort, messages, sessions, bytes, reuse };
-}
-
-/** Mail that is not measured; resolves when the server has come to rest. */
-async function warmUp(contender: Contender, setting: Setting, sink?: Sink): Promise<void> {
-  if (setting.warmup === 0) return;
-  await smtpSource({ ...loadOn(contender, setting, true), messages: setting.warmup });
-  await sink?.received(setting.warmup, WAIT_MS);
-  await settledCpuSeconds(contender.pid);
-}
-
-/** From the first connection until the last 250, with no deliveries. CPU is taken once the server is quiet. */
 function accept(name: string, title: string, reuse: boolean): ComparedCase {
   return {
     name,
     title,
     async run(who, setting) {
       await using contender = await startContender(who, { ...setting, nextHop: "none" });
-      await warmUp(contender, setting);
-      const cpuBefore = cpuSeconds(contender.pid);
-      const seconds = await smtpSource(loadOn(contender, setting, reuse));
-      const cpu = (await settledCpuSeconds(contender.pid)) - cpuBefore;
-      const queued = await contender.queued();
-      if (queued !== setting.warmup + setting.messages)
-        throw new Error(`${who} keeps ${queued} messages`);
-      return rates(setting.messages, seconds, cpu);
+      return await measureAccept(contender, setting, reuse);
     },
   };
 }
 
-/** From the first connection until the next hop has taken the last message. */
 function relay(name: string, title: string, reuse: boolean): ComparedCase {
   return {
     name,
@@ -85,28 +52,9 @@ function relay(name: string, title: string, reuse: boolean): ComparedCase {
     async run(who, setting) {
       await using sink = await startSink();
       await using contender = await startContender(who, { ...setting, nextHop: sink.port });
-      await warmUp(contender, setting, sink);
-      const all = setting.warmup + setting.messages;
-      const cpuBefore = cpuSeconds(contender.pid);
-      const startedAt = performance.now();
-      const sent = smtpSource(loadOn(contender, setting, reuse));
-      await Promise.all([sent, sink.received(all, WAIT_MS)]);
-      const seconds = (performance.now() - startedAt) / 1000;
-      const cpu = (await settledCpuSeconds(contender.pid)) - cpuBefore;
-      await deliveredOnce(sink, contender, all);
-      return rates(setting.messages, seconds, cpu);
+      return await measureRelay(contender, sink, setting, reuse);
     },
   };
-}
-
-function rates(messages: number, seconds: number, cpu: number): Measures {
-  return { [RATE]: messages / seconds, [CPU]: (cpu * 1000) / messages };
-}
-
-/** A server that loses or repeats is not compared. */
-async function deliveredOnce(sink: Sink, contender: Contender, messages: number): Promise<void> {
-  await until("an empty queue", async () => (await contender.queued()) === 0, WAIT_MS);
-  if (sink.count() !== messages) throw new Error(`the next hop took ${sink.count()} messages`);
 }
 
 function latency(name: string, title: string, relaying: boolean): ComparedCase {
@@ -138,14 +86,12 @@ function drain(name: string, title: string): ComparedCase {
       await until("all messages wait for the next hop", allWait, WAIT_MS);
       await settledCpuSeconds(contender.pid);
       await using sink = await startSink([], { port });
-      const cpuBefore = cpuSeconds(contender.pid);
-      const startedAt = performance.now();
-      await contender.flush();
-      await sink.received(setting.messages, WAIT_MS);
-      const seconds = (performance.now() - startedAt) / 1000;
-      const cpu = (await settledCpuSeconds(contender.pid)) - cpuBefore;
+      const measures = await measured(contender, setting.messages, async () => {
+        await contender.flush();
+        await sink.received(setting.messages, WAIT_MS);
+      });
       await deliveredOnce(sink, contender, setting.messages);
-      return rates(setting.messages, seconds, cpu);
+      return measures;
     },
   };
 }

@@ -14,6 +14,8 @@ export interface Contender extends AsyncDisposable {
   readonly smtpPort: number;
   /** The process whose tree is the whole server. */
   readonly pid: number;
+  /** Processes of others that it keeps its queue in, by name. */
+  readonly servers: Readonly<Record<string, number>>;
   /** Messages that it keeps. */
   queued(): Promise<number>;
   /** Those of them that wait for later: no attempt is under way or about to be made. */
@@ -37,18 +39,32 @@ export async function startContender(
   return name === "ours" ? await startOurs(options) : await startPostfix(options);
 }
 
-async function startOurs({ nextHop, parent }: ContenderOptions): Promise<Contender> {
+/** What only ours can be told. */
+export interface OursOptions extends ContenderOptions {
+  /** The store that the queue is kept in, and its processes by name; a fresh directory without it. */
+  readonly spool?: string;
+  readonly servers?: Readonly<Record<string, number>>;
+}
+
+/** Starts ours. */
+export async function startOurs({
+  nextHop,
+  parent,
+  spool,
+  servers = {},
+}: OursOptions): Promise<Contender> {
   const dir = tempDir("bench", parent);
   const relay = nextHop === "none" ? "none" : `smtp://127.0.0.1:${nextHop}`;
   const daemon = await startDaemon({
     command: [BINARY],
-    spool: dir.join("spool"),
-    args: ["--relay", relay],
+    spool: spool ?? dir.join("spool"),
+    args: ["--relay", relay, "--set", "admin.socket=off"],
     outputFile: dir.join("log"),
   });
   return {
     smtpPort: daemon.smtpPort,
     pid: daemon.pid,
+    servers,
     queued: async () => (await queueOf(daemon)).size,
     // While a next hop is suspended even what was never tried waits for it.
     waiting: async () => {
@@ -70,6 +86,7 @@ async function startPostfix({ nextHop, parent }: ContenderOptions): Promise<Cont
   return {
     smtpPort: postfix.port,
     pid: postfix.masterPid(),
+    servers: {},
     queued: () => postfix.queued(),
     waiting: () => postfix.queued("deferred"),
     async flush() {

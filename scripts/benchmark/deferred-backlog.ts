@@ -4,8 +4,8 @@ import { type MailWorld, mailWorld } from "../../tests/support/mail-world.ts";
 import { tempDir } from "../../tests/support/temp-dir.ts";
 import { until } from "../../tests/support/until.ts";
 import { fillSpool } from "../endurance/backlog.ts";
-import type { Measures, Setting } from "./compared.ts";
 import { smtpSource } from "./load.ts";
+import type { Measures, Setting } from "./measures.ts";
 import {
   type Arrivals,
   arrivals,

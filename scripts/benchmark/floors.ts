@@ -1,7 +1,11 @@
 import * as alone from "./alone.ts";
-import { CPU, P99, RATE } from "./compared.ts";
 import { CPU_TIMES, KEPT_SHARE } from "./isolation.ts";
+import { CPU, P99, RATE } from "./measures.ts";
 import * as paced from "./paced.ts";
+import { STORES } from "./stores.ts";
+import { DEEP_PEAK } from "./stores-memory.ts";
+import { TIMES_ONE } from "./two-relays.ts";
+import { WAKE_P50 } from "./wake-up.ts";
 
 /** What a figure must reach. `times`: compared with Postfix's; the others are absolute. */
 export type Floor =
@@ -35,6 +39,14 @@ export const FLOORS: Readonly<Record<string, Floor>> = {
   [`isolation ${paced.DOT_P99_TIMES}`]: { kind: "at-most", most: 1.5 },
   ...backlogFloors("deferred-backlog"),
   ...backlogFloors("overdue-backlog"),
+  [`redis-accept ${RATE}`]: { kind: "at-least", least: 3000 },
+  [`redis-relay ${RATE}`]: { kind: "at-least", least: 2000 },
+  [`redis-two-relays ${TIMES_ONE}`]: { kind: "at-least", least: 1.7 },
+  [`redis-wake-up ${WAKE_P50}`]: { kind: "at-most", most: 20 },
+  [`postgres-accept ${RATE}`]: { kind: "at-least", least: 2000 },
+  ...Object.fromEntries(
+    STORES.map((kind) => [`${kind.name}-memory ${DEEP_PEAK}`, { kind: "at-most", most: 250 }]),
+  ),
 };
 
 /** New mail may take no more than half as long again. */

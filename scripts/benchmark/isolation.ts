@@ -5,8 +5,8 @@ import { DRIP_BYTES, SICK_HOSTS, SILENT } from "../../tests/support/sick-hosts.t
 import { type Sink, startSink } from "../../tests/support/sink.ts";
 import { tempDir } from "../../tests/support/temp-dir.ts";
 import { until } from "../../tests/support/until.ts";
-import type { Measures, Setting } from "./compared.ts";
 import { type Load, smtpSource } from "./load.ts";
+import type { Measures, Setting } from "./measures.ts";
 import {
   type Arrivals,
   arrivals,

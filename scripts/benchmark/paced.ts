@@ -1,6 +1,6 @@
 import { until } from "../../tests/support/until.ts";
-import type { Measures } from "./compared.ts";
 import { messageOf, openClient } from "./load.ts";
+import type { Measures } from "./measures.ts";
 import { quantile } from "./statistics.ts";
 
 export const DOT_P50_TIMES = "p50 to 250, times";

@@ -1,6 +1,6 @@
-import type { Measures } from "./compared.ts";
 import type { ContenderName } from "./contender.ts";
 import { FLOORS, judge } from "./floors.ts";
+import type { Measures } from "./measures.ts";
 import { median } from "./statistics.ts";
 
 /** All runs of one case, by contender, in order. */

@@ -2,6 +2,7 @@ import { realWorld } from "../../src/lib/world.ts";
 import { bytesContent } from "../../src/mail/content.ts";
 import type { Envelope } from "../../src/mail/envelope.ts";
 import { openDiskStorage } from "../../src/storage/disk/open.ts";
+import type { QueueStorage } from "../../src/storage/storage.ts";
 
 /** Messages that were tried and put off, as they lie in a spool after some hours. */
 export interface Backlog {
@@ -10,7 +11,7 @@ export interface Backlog {
   readonly recipient: (index: number) => string;
   /** When message `index` is due, in milliseconds since the epoch. */
   readonly due: (index: number) => number;
-  /** Attempts that each has behind it. */
+  /** Attempts that each has behind it; with none, it lies there as it was accepted. */
   readonly attempts: number;
 }
 
@@ -23,21 +24,27 @@ export async function fillSpool(directory: string, backlog: Backlog): Promise<vo
   const parts = { world: realWorld, emit: () => undefined };
   const storage = await openDiskStorage({ directory, ...STORAGE }, parts);
   try {
-    for (let start = 0; start < backlog.messages; start += BATCH) {
-      const count = Math.min(BATCH, backlog.messages - start);
-      const indexes = Array.from({ length: count }, (_, offset) => start + offset);
-      const envelopes = indexes.map((index) => envelopeTo(backlog.recipient(index)));
-      const ids = await storage.write(envelopes, backlog.due(start));
-      const settle = (id: string, offset: number) =>
-        storage.settle(id, {
-          attempts: backlog.attempts,
-          due: backlog.due(start + offset),
-          delayNotified: true,
-        });
-      await Promise.all(ids.map(settle));
-    }
+    await fillStorage(storage, backlog);
   } finally {
     await storage.close();
+  }
+}
+
+/** Puts a backlog into an open storage, many messages in each step. */
+export async function fillStorage(storage: QueueStorage, backlog: Backlog): Promise<void> {
+  for (let start = 0; start < backlog.messages; start += BATCH) {
+    const count = Math.min(BATCH, backlog.messages - start);
+    const indexes = Array.from({ length: count }, (_, offset) => start + offset);
+    const envelopes = indexes.map((index) => envelopeTo(backlog.recipient(index)));
+    const ids = await storage.write(envelopes, backlog.due(start));
+    if (backlog.attempts === 0) continue;
+    const settle = (id: string, offset: number) =>
+      storage.settle(id, {
+        attempts: backlog.attempts,
+        due: backlog.due(start + offset),
+        delayNotified: true,
+      });
+    await Promise.all(ids.map(settle));
   }
 }
 

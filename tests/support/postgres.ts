@@ -7,6 +7,8 @@ import { tempDir } from "./temp-dir.ts";
 /** A PostgreSQL server of our own on 127.0.0.1, with data of its own that go with it. */
 export interface Postgres extends AsyncDisposable {
   readonly port: number;
+  /** The process whose tree is the whole server. */
+  readonly pid: number;
   /** Of a user who may do everything, with the database `queue`; `search` is the part behind the question mark. */
   url(search?: string, login?: { readonly user?: string; readonly password?: string }): string;
   /** Runs statements as that user, on a connection of its own, and gives the rows of the last one. */
@@ -27,13 +29,14 @@ const OWNER = "owner";
 
 /**
  * Makes a server and starts it. PostgreSQL refuses to run as root, so that root runs it as the user that Debian's package
- * has made.
+ * has made. Its data lie below `parent`, or the system's temporary directory.
  */
 export async function startPostgres(
   settings: Readonly<Record<string, string>> = {},
   auth: "scram-sha-256" | "trust" = "scram-sha-256",
+  parent?: string,
 ): Promise<Postgres> {
-  const dir = tempDir("postgres");
+  const dir = tempDir("postgres", parent);
   const port = await freePort();
   const data = dir.join("data");
   mkdirSync(data, { mode: 0o700 });
@@ -58,6 +61,9 @@ export async function startPostgres(
 
   const postgres: Postgres = {
     port,
+    get pid() {
+      return server?.pid ?? 0;
+    },
     url(search = "", { user = OWNER, password = PASSWORD } = {}) {
       const login = `${encodeURIComponent(user)}:${encodeURIComponent(password)}`;
       return `postgres://${login}@127.0.0.1:${port}/queue${search}`;

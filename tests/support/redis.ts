@@ -24,6 +24,8 @@ export interface RedisOptions {
   /** More arguments of redis-server, such as `--requirepass`. */
   readonly args?: readonly string[];
   readonly port?: number;
+  /** Where its directory lies; the system's temporary directory by default. */
+  readonly parent?: string;
   /** Arguments of redis-cli that let it in. */
   readonly login?: readonly string[];
 }
@@ -34,7 +36,7 @@ const CLI = "/usr/bin/redis-cli";
 /** Starts redis-server on a free port, over a directory that goes with it. */
 export async function startRedis(options: RedisOptions = {}): Promise<RedisServer> {
   const port = options.port ?? (await freePort());
-  const dir = tempDir("redis");
+  const dir = tempDir("redis", options.parent);
   let child = await start(port, dir, options.args ?? []);
   const cli = (...args: readonly string[]) => runCli(port, [...(options.login ?? []), ...args]);
   const ready = () => until("redis-server", () => isReady(port));
