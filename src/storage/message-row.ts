@@ -1,9 +1,11 @@
 import { domainOf } from "../mail/address.ts";
 import type { Envelope, Recipient } from "../mail/envelope.ts";
+import { QueueError } from "../mail/queue-error.ts";
 import type {
   Lease,
   MessageState,
   MessageSummary,
+  Moving,
   RecipientChange,
   Settlement,
   StoredMessage,
@@ -44,6 +46,7 @@ export interface Progress {
   readonly recipients: readonly RecipientChange[];
   /** The domain of every recipient, kept only when they differ. */
   readonly domains?: readonly string[];
+  readonly moving?: Moving;
 }
 
 const UNTOUCHED: Progress = { delayNotified: false, recipients: [] };
@@ -57,11 +60,12 @@ export function progressOf({ state }: Pick<MessageRow, "state">): Progress {
 export function readProgress(state: string): Progress | undefined {
   try {
     const progress = JSON.parse(state) as Partial<Progress> | null;
-    const { recipients, domains, delayNotified } = progress ?? {};
+    const { recipients, domains, delayNotified, moving } = progress ?? {};
     const isSound =
       typeof delayNotified === "boolean" &&
       isListOf(recipients, isChange) &&
-      (domains === undefined || isListOf(domains, isText));
+      (domains === undefined || isListOf(domains, isText)) &&
+      (moving === undefined || isMoving(moving));
     return isSound ? (progress as Progress) : undefined;
   } catch {
     return undefined;
@@ -71,13 +75,19 @@ export function readProgress(state: string): Progress | undefined {
 /** Whether a value out of a file is a settlement. */
 export function isSettlement(value: unknown): value is Settlement {
   if (typeof value !== "object" || value === null) return false;
-  const { attempts, recipients, due, delayNotified } = value as Settlement;
+  const { attempts, recipients, due, delayNotified, held, moving } = value as Settlement;
   return (
     (attempts === undefined || Number.isSafeInteger(attempts)) &&
     (due === undefined || Number.isFinite(due)) &&
     (recipients === undefined || isListOf(recipients, isChange)) &&
-    (delayNotified === undefined || typeof delayNotified === "boolean")
+    [delayNotified, held].every((flag) => flag === undefined || typeof flag === "boolean") &&
+    (moving === undefined || moving === null || isMoving(moving))
   );
+}
+
+function isMoving(value: unknown): boolean {
+  const { from, to, held } = (value ?? {}) as Partial<Moving>;
+  return isText(from) && isText(to) && typeof held === "boolean";
 }
 
 const STATUSES: ReadonlySet<unknown> = new Set(["pending", "delivered", "bounced", "dropped"]);
@@ -112,9 +122,9 @@ export function stateOf(row: MessageRow): MessageState {
 }
 
 /**
- * The row after a settlement, or `null` when nobody is pending any more. It waits in `epoch` when its next attempt was set
- * or its lease ends with this; else it keeps its place, and a held message stays held. Indexes that the message does
- * not have are ignored.
+ * The row after a settlement, or `null` when nobody is pending any more. It waits in `epoch` when its next attempt was set,
+ * or its lease or its hold ends with this; else it keeps its place, and a held message stays held. Indexes that the
+ * message does not have are ignored.
  */
 export function settledRow<R extends MessageRow>(
   row: R,
@@ -126,18 +136,22 @@ export function settledRow<R extends MessageRow>(
   const isOurs = ({ index }: RecipientChange): boolean =>
     Number.isInteger(index) && index >= 0 && index < row.recipientCount;
   const recipients = mergeChanges(before.recipients, (settlement.recipients ?? []).filter(isOurs));
+  const { moving: wasMoving, ...rest } = before;
+  const moving = settlement.moving === undefined ? wasMoving : settlement.moving;
   const progress: Progress = {
-    ...before,
+    ...rest,
     delayNotified: settlement.delayNotified ?? before.delayNotified,
     recipients,
+    ...(moving && { moving }),
   };
   const done = doneIndexes(progress);
   if (done.size >= row.recipientCount) return null;
-  const isTouched = progress.delayNotified || recipients.length > 0 || progress.domains;
+  const isTouched =
+    progress.delayNotified || recipients.length > 0 || progress.domains || progress.moving;
   return {
     ...row,
     domain: progress.domains?.find((_, index) => !done.has(index)) ?? row.domain,
-    epoch: isRescheduled(row, settlement) ? epoch : row.epoch,
+    epoch: epochAfter(row, settlement, epoch),
     due: Math.round(settlement.due ?? row.due),
     attempts: settlement.attempts ?? row.attempts,
     state: isTouched ? JSON.stringify(progress) : null,
@@ -155,16 +169,25 @@ function isWholeEnd(row: MessageRow, { recipients = [] }: Settlement): boolean {
   );
 }
 
-/** The row of a message that was never attempted, waiting in `epoch`. */
+/** The row of a new message, waiting in `epoch`, with what it comes with. */
 export function newRow(
   message: {
     readonly id: string;
     readonly envelope: Omit<Envelope, "content">;
     readonly due: number;
     readonly size: number;
+    readonly settlement?: Settlement | undefined;
   },
   epoch: number,
 ): MessageRow {
+  const row = untouchedRow(message, epoch);
+  if (message.settlement === undefined) return row;
+  const settled = settledRow(row, message.settlement, epoch);
+  if (settled === null) throw new QueueError(`message ${message.id} has nobody left to be sent to`);
+  return settled;
+}
+
+function untouchedRow(message: Parameters<typeof newRow>[0], epoch: number): MessageRow {
   const { receivedAt, sender, recipients } = message.envelope;
   const domain = domainOf(recipients[0]?.address ?? "");
   const domains = recipients.length > 1 ? recipients.map(({ address }) => domainOf(address)) : [];
@@ -214,6 +237,7 @@ export function storedMessage(row: MessageRow, envelope: Envelope): StoredMessag
     recipientCount: row.recipientCount,
     original: envelope.recipients,
     recipients: progress.recipients,
+    ...(progress.moving && { moving: progress.moving }),
   };
 }
 
@@ -231,9 +255,11 @@ function doneIndexes(progress: Progress): ReadonlySet<number> {
   return new Set(done.map((change) => change.index));
 }
 
-function isRescheduled(row: MessageRow, settlement: Settlement): boolean {
-  if (row.epoch === EPOCH_HELD) return false;
-  return settlement.due !== undefined || row.epoch === EPOCH_LEASED;
+function epochAfter(row: MessageRow, { held, due }: Settlement, waiting: number): number {
+  const isHeld = held ?? row.epoch === EPOCH_HELD;
+  if (isHeld) return EPOCH_HELD;
+  const isFreed = row.epoch === EPOCH_HELD || row.epoch === EPOCH_LEASED;
+  return isFreed || due !== undefined ? waiting : row.epoch;
 }
 
 /** The last word on each recipient; an end is final and no later change undoes it. */

@@ -2,6 +2,7 @@ import type { BodySink } from "../mail/content.ts";
 import type { Envelope, Recipient } from "../mail/envelope.ts";
 import { QueueError } from "../mail/queue-error.ts";
 import type { Reply } from "../mail/reply.ts";
+import type { Places } from "./places.ts";
 
 /**
  * Where the queue keeps its mail: the parent's `QueueStorage`. Every method may throw `QueueError`; what it promised
@@ -77,6 +78,9 @@ export interface QueueStorage {
    */
   wait(signal: AbortSignal): Promise<readonly { timestamp: number; id: string }[] | null>;
 
+  /** Counts deliveries of all nodes, in an engine that can. */
+  readonly places?: Places;
+
   /** Undefined while mail can be stored; else why not, in words for operators and clients (P7). Never waits. */
   refusal(): string | undefined;
   /** Resolves when a small durable write works: what `/readyz` asks. Rejects with what is wrong. */
@@ -91,6 +95,11 @@ export interface WriteOptions {
   /** The ids were made for this call: nobody else has them, so that nothing needs to be looked up. */
   readonly fresh?: boolean;
   readonly lease?: { readonly holder: string; readonly until: number };
+  /**
+   * Settled in the same step: mail that comes out of another store arrives with all that is known of it. Nothing when the
+   * message is stored already. It must leave somebody pending.
+   */
+  readonly settlement?: Settlement;
 }
 
 export interface SettleOptions {
@@ -109,6 +118,19 @@ export interface Settlement {
   readonly due?: number;
   /** A delay notice was sent (once in the life of a message). */
   readonly delayNotified?: boolean;
+  /** Holds the message or ends that, as `setHeld` does, but leaves its next attempt where it is. */
+  readonly held?: boolean;
+  /** Notes that the message is on its way into another store; `null`: not any more. */
+  readonly moving?: Moving | null;
+}
+
+/** On its way from one store into another one, and held in both until it is there. */
+export interface Moving {
+  /** Names of the stores, without a login. */
+  readonly from: string;
+  readonly to: string;
+  /** It was held by an operator before, and has to be again afterwards. */
+  readonly held: boolean;
 }
 
 export interface RecipientChange {
@@ -136,6 +158,7 @@ export interface StoredMessage {
   readonly original: readonly Recipient[];
   /** The last thing known of each recipient that an attempt touched, done ones included. */
   readonly recipients: readonly RecipientChange[];
+  readonly moving?: Moving;
   /** Who has it, until when; only a store that nodes share says, since else it is always this process. */
   readonly lease?: Tenure;
 }

@@ -1,3 +1,4 @@
+import { arriveContract } from "./arrive.ts";
 import type { OpenStorage } from "./bench.ts";
 import { listContract } from "./list.ts";
 import { scheduleContract } from "./schedule.ts";
@@ -7,6 +8,7 @@ import { writeContract } from "./write.ts";
 /** What every engine promises: the same body for each of them, without exceptions. */
 export function storageContract(name: string, open: OpenStorage): void {
   writeContract(name, open);
+  arriveContract(name, open);
   settleContract(name, open);
   scheduleContract(name, open);
   listContract(name, open);

@@ -7,7 +7,14 @@ import type { Emit } from "../../observe/events.ts";
 import { adoptBodies } from "../adopt-bodies.ts";
 import type { FreshMessages } from "../fresh.ts";
 import { InFlight } from "../in-flight.ts";
-import { leaseOf, numbered, storedMessage, summaryOf } from "../message-row.ts";
+import {
+  EPOCH_FIRST,
+  leaseOf,
+  newRow,
+  numbered,
+  storedMessage,
+  summaryOf,
+} from "../message-row.ts";
 import { isRecordId } from "../record.ts";
 import {
   CorruptError,
@@ -101,9 +108,10 @@ export class DiskStorage implements QueueStorage {
       const entries = new Map<string, Entry>();
       for (const [index, envelope] of adopted.envelopes.entries()) {
         const id = ids[index] ?? "";
-        const { lease, fresh = false } = options;
+        const { fresh = false } = options;
         if (entries.has(id) || (!fresh && this.#ledger.find(id) !== undefined)) continue;
-        entries.set(id, { ...entryOf(id, envelope, timestamp), ...(lease && { lease }) });
+        const entry = entryOf(id, envelope, timestamp);
+        entries.set(id, { ...entry, ...comesWith(entry, options) });
       }
       await this.#commit([...entries.values()]);
     } finally {
@@ -272,7 +280,7 @@ export class DiskStorage implements QueueStorage {
    * of it. It may throw, since it looks a settlement's message up; then nothing of the job counts as stored.
    */
   onJob({ entries, places, kind }: CommittedJob): void {
-    const carrier = entries.find(({ settles }) => settles !== undefined);
+    const carrier = entries.find(({ id, settles }) => settles !== undefined && settles.id !== id);
     const target = carrier?.settles && this.#ledger.find(carrier.settles.id);
     for (const [index, entry] of entries.entries()) {
       const place = places[index];
@@ -343,6 +351,14 @@ export class DiskStorage implements QueueStorage {
     db.close();
     unlock();
   }
+}
+
+/** A record that settles itself says all that is known of its message, also to a start that finds no row for it. */
+function comesWith(entry: Entry, { lease, settlement }: WriteOptions): Partial<Entry> {
+  if (settlement === undefined) return lease ? { lease } : {};
+  // Refuses what would leave nobody pending before it is in a segment.
+  newRow({ ...entry, size: 0, settlement }, EPOCH_FIRST);
+  return { ...(lease && { lease }), settles: { id: entry.id, settlement } };
 }
 
 /** What could not be read back is not taken (P1). */

@@ -69,11 +69,12 @@ export class Ledger {
   /** A message that a segment has just made durable, and that no row stands for. */
   arrived(entry: Entry, place: Located): void {
     const { journal, fresh } = this.#parts;
-    const { lease } = entry;
+    const { lease, settles } = entry;
+    const settlement = settles?.id === entry.id ? settles.settlement : undefined;
     // Not before: a lease that ended while the disk was busy would have had no row to end with.
     if (lease) this.#leases.take(entry.id, lease.holder, lease.until);
     const size = contentSize(entry.envelope.content);
-    const row = newRow({ ...entry, size }, lease ? EPOCH_LEASED : this.#epoch);
+    const row = newRow({ ...entry, size, settlement }, lease ? EPOCH_LEASED : this.#epoch);
     journal.add({ ...row, ...place });
     if (lease) fresh.keep(entry.id, entry.envelope);
   }

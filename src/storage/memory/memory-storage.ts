@@ -105,9 +105,10 @@ class MemoryStorage implements QueueStorage {
     assert(ids.length === envelopes.length, "every envelope has an id");
     const adopted = await adoptBodies(envelopes, this.#bodies, () => this.openBody());
     this.#requireOpen();
-    for (const [index, envelope] of adopted.envelopes.entries()) {
-      this.#add(ids[index] ?? "", envelope, timestamp, options.lease);
-    }
+    const adds = adopted.envelopes.map((envelope, index) => {
+      return this.#addition(ids[index] ?? "", envelope, timestamp, options);
+    });
+    for (const add of adds) add();
     return ids;
   }
 
@@ -125,7 +126,7 @@ class MemoryStorage implements QueueStorage {
       }
       this.#leases.end(id);
     }
-    for (const bounce of bounces) this.#add(bounce.id, bounce.envelope, this.#now());
+    for (const bounce of bounces) this.#addition(bounce.id, bounce.envelope, this.#now())();
     this.#replace(row, settledRow(row, settlement, this.#waitingEpoch(id)));
   }
 
@@ -249,14 +250,23 @@ class MemoryStorage implements QueueStorage {
     this.#closed = true;
   }
 
-  #add(id: string, given: Envelope, due: number, lease?: WriteOptions["lease"]): void {
-    if (this.#meta.get(id) !== undefined) return;
+  /** What adds a message, if nobody has its id then. */
+  #addition(
+    id: string,
+    given: Envelope,
+    due: number,
+    { lease, settlement }: WriteOptions = {},
+  ): () => void {
     const envelope = numbered(given);
     const size = contentSize(envelope.content);
-    const row = newRow({ id, envelope, due, size }, lease ? EPOCH_LEASED : this.#epoch);
-    this.#envelopes.set(id, envelope);
-    this.#meta.set(id, row);
-    if (lease) this.#leases.take(id, lease.holder, lease.until);
+    const epoch = lease ? EPOCH_LEASED : this.#epoch;
+    const row = newRow({ id, envelope, due, size, settlement }, epoch);
+    return () => {
+      if (this.#meta.get(id) !== undefined) return;
+      this.#envelopes.set(id, envelope);
+      this.#meta.set(id, row);
+      if (lease) this.#leases.take(id, lease.holder, lease.until);
+    };
   }
 
   #replace({ id }: MessageRow, next: MessageRow | null): void {

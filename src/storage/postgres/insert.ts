@@ -3,8 +3,9 @@ import type { ReservedSQL } from "bun";
 import { assert } from "../../lib/assert.ts";
 import { concatBytes, contentSize, type SourceBody } from "../../mail/content.ts";
 import type { Envelope } from "../../mail/envelope.ts";
-import { EPOCH_LEASED, newRow } from "../message-row.ts";
+import { EPOCH_HELD, EPOCH_LEASED, newRow } from "../message-row.ts";
 import { recordText } from "../record.ts";
+import type { Settlement } from "../storage.ts";
 import { epochOf, type Tables } from "./schema.ts";
 import type { StoreTime } from "./store-time.ts";
 
@@ -15,6 +16,7 @@ export interface NewMessage {
   readonly envelope: Envelope;
   readonly due: number;
   readonly lease?: { readonly holder: string; readonly until: number };
+  readonly settlement?: Settlement;
 }
 
 /** The ids of bodies that lie in the database already. */
@@ -39,13 +41,13 @@ export function openInserter(
   const text = `
     WITH given AS (
       SELECT * FROM json_to_recordset($1::text::json) AS given (
-        id text, due float8, domain text, size float8, received_at float8, sender text, recipients int, state text,
-        holder text, lease_ms float8, crc bigint, at int, envelope int, bytes int, body text)
+        id text, held boolean, due float8, domain text, size float8, attempts int, received_at float8, sender text,
+        recipients int, state text, holder text, lease_ms float8, crc bigint, at int, envelope int, bytes int, body text)
     ), added AS (
       INSERT INTO ${message} (id, epoch, due, domain, size, attempts, received_at, sender, recipients, state, holder,
         lease_until)
-      SELECT id, CASE WHEN holder IS NULL THEN ${epochOf(tables)} ELSE ${EPOCH_LEASED} END, due, domain, size, 0,
-        received_at, sender, recipients, state, holder, ${time.sql("$3")} + lease_ms
+      SELECT id, CASE WHEN held THEN ${EPOCH_HELD} WHEN holder IS NULL THEN ${epochOf(tables)} ELSE ${EPOCH_LEASED} END,
+        due, domain, size, attempts, received_at, sender, recipients, state, holder, ${time.sql("$3")} + lease_ms
       FROM given ORDER BY id COLLATE "C" ON CONFLICT (id) DO NOTHING RETURNING id
     )
     INSERT INTO ${record} (id, crc, envelope, bytes, body)
@@ -71,9 +73,9 @@ function packed(
   // Octets are counted from 1 in SQL.
   let at = 1;
   const facts = messages.map((message) => {
-    const { id, envelope, due, lease } = message;
+    const { id, envelope, lease } = message;
     const { body } = envelope.content;
-    const row = newRow({ id, envelope, due, size: contentSize(envelope.content) }, 0);
+    const row = newRow({ ...message, size: contentSize(envelope.content) }, 0);
     const payload = payloadOf(message);
     const bytes = body.kind === "bytes" ? body.bytes : new Uint8Array(0);
     const place = { at, envelope: payload.length, bytes: bytes.length };
@@ -81,9 +83,11 @@ function packed(
     at += payload.length + bytes.length;
     return {
       id,
-      due,
+      held: row.epoch === EPOCH_HELD,
+      due: row.due,
       domain: row.domain,
       size: row.size,
+      attempts: row.attempts,
       received_at: row.receivedAt,
       sender: row.sender,
       recipients: row.recipientCount,

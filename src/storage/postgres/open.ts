@@ -86,7 +86,7 @@ async function openOver(sql: SQL, place: Place, tables: Tables, parts: PostgresS
     check,
     writes: openWrites(common),
     changes: openChanges({ ...common, onBodies }),
-    reader: openReader({ ...common, emit }),
+    reader: openReader({ ...common, clock, emit }),
     schedule: new Schedule(common),
     housekeeping: startHousekeeping({
       clock,

@@ -86,13 +86,14 @@ export class PostgresStorage implements QueueStorage {
     const ids = options.ids ?? envelopes.map(() => this.#parts.newId());
     assert(ids.length === envelopes.length, "every envelope has an id");
     const isFresh = options.fresh ?? options.ids === undefined;
-    const { lease } = options;
+    const { lease, settlement } = options;
     if (!isFresh) while (this.#writing.has(...ids)) await this.#writing.change(ids);
     const write = (): Promise<void> =>
       this.#adopting(envelopes, async (adopted) => {
         const messages = adopted.map((envelope, index) => ({
           ...newMessage(ids[index] ?? "", envelope, timestamp),
           ...(lease && { lease }),
+          ...(settlement && { settlement }),
         }));
         await this.#guard(() => this.#parts.writes.add({ messages, isFresh }));
       });

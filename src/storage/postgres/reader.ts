@@ -1,5 +1,6 @@
 import { crc32 } from "node:zlib";
 import type { ReservedSQL } from "bun";
+import type { Clock } from "../../lib/world.ts";
 import type { Envelope } from "../../mail/envelope.ts";
 import type { Emit } from "../../observe/events.ts";
 import { type Batch, openBatch } from "../batch.ts";
@@ -11,10 +12,13 @@ import type { Connections } from "./connections.ts";
 import type { StoredBodies } from "./insert.ts";
 import { COLUMNS, type Row } from "./rows.ts";
 import type { Tables } from "./schema.ts";
+import type { StoreTime } from "./store-time.ts";
 import type { Transaction } from "./transaction.ts";
 
 export interface ReaderParts {
   readonly tables: Tables;
+  readonly time: StoreTime;
+  readonly clock: Clock;
   readonly connections: Connections;
   readonly transaction: Transaction;
   readonly bodies: Bodies;
@@ -34,6 +38,9 @@ interface Found extends Row {
   readonly bodySize: number | null;
   readonly head: Uint8Array | null;
   readonly headCrc: number | null;
+  readonly holder: string | null;
+  /** How long it is until its lease is over. */
+  readonly leaseLeft: number | null;
 }
 
 /**
@@ -41,7 +48,7 @@ interface Found extends Row {
  * everything else goes on (P6).
  */
 export function openReader(parts: ReaderParts): Batch<string, StoredMessage> {
-  const text = statement(parts.tables);
+  const text = statement(parts);
   return openBatch<string, StoredMessage>({
     lanes: LANES,
     itemsMax: ITEMS_MAX,
@@ -50,7 +57,7 @@ export function openReader(parts: ReaderParts): Batch<string, StoredMessage> {
     isOneToBlame: () => false,
     async run(ids) {
       const rows: readonly Found[] = await parts.connections.run((connection) =>
-        connection.unsafe(text, [connection.array([...ids], "TEXT")]),
+        connection.unsafe(text, [connection.array([...ids], "TEXT"), parts.time.now()]),
       );
       const found = new Map(rows.map((row) => [row.id, row]));
       return await Promise.all(
@@ -60,11 +67,13 @@ export function openReader(parts: ReaderParts): Batch<string, StoredMessage> {
   });
 }
 
-function statement({ message, record, body, chunk }: Tables): string {
+function statement({ tables, time }: ReaderParts): string {
+  const { message, record, body, chunk } = tables;
   const columns = COLUMNS.replace(/^id/u, "message.id").replace(" size,", " message.size,");
   return `
     SELECT ${columns}, record.crc::float8 AS crc, record.envelope, record.bytes, record.body,
-      body.size AS "bodySize", chunk.bytes AS head, chunk.crc::float8 AS "headCrc"
+      body.size AS "bodySize", chunk.bytes AS head, chunk.crc::float8 AS "headCrc",
+      message.holder, message.lease_until - ${time.sql("$2")} AS "leaseLeft"
     FROM ${message} AS message LEFT JOIN ${record} AS record ON record.id = message.id
       LEFT JOIN ${body} AS body ON body.id = record.body
       LEFT JOIN ${chunk} AS chunk ON chunk.body = record.body AND chunk.part = 0
@@ -78,9 +87,18 @@ async function messageOf(
 ): Promise<StoredMessage> {
   if (found === undefined) throw new NotFoundError(`no message ${id}`);
   const read = readEnvelope(found, parts);
-  if (typeof read !== "string") return storedMessage(found, read);
+  if (typeof read !== "string") return withLease(storedMessage(found, read), found, parts);
   await moveAside(found, read, parts);
   throw new CorruptError(`message ${id} is damaged: ${read}`);
+}
+
+function withLease(
+  message: StoredMessage,
+  { holder, leaseLeft }: Found,
+  { clock }: ReaderParts,
+): StoredMessage {
+  if (holder === null || leaseLeft === null) return message;
+  return { ...message, lease: { holder, until: Math.round(clock.now() + leaseLeft) } };
 }
 
 /** The envelope, or what is wrong with it. */

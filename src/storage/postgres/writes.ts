@@ -33,14 +33,16 @@ export function openWrites({ transaction, inserter, news }: WritesParts): Batch<
     isOneToBlame: (error) => isAboutData(error) || error instanceof TakenError,
     async run(writes) {
       const messages = sorted(writes.flatMap((write) => write.messages));
-      const unleased = messages.filter(({ lease }) => lease === undefined);
+      const waiting = messages.filter(({ lease, settlement }) => {
+        return lease === undefined && settlement?.held !== true;
+      });
       const fresh = writes.flatMap((write) => (write.isFresh ? write.messages : []));
       await transaction(async (connection) => {
         const [added] = await Promise.all([
           inserter.insert(connection, messages),
           news.tell(
             connection,
-            unleased.map(({ id, due }) => ({ id, timestamp: due })),
+            waiting.map(({ id, due, settlement }) => ({ id, timestamp: settlement?.due ?? due })),
           ),
         ]);
         const taken = fresh.find(({ id }) => !added.has(id));

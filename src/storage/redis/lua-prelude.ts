@@ -14,6 +14,7 @@ export const BODY_TTL_MS: number = 60 * 60_000;
  *     {p}:s:DOMAIN   sorted set: what waits, in the order of (epoch, due): the schedule of one domain
  *     {p}:domains    sorted set: domains with mail that waits, in the order of the first entry of each schedule
  *     {p}:leases     sorted set: leased ids by the end of the lease
+ *     {p}:at:NAME    hash: places at a destination by node; expires
  *     {p}:news       stream: what was written or made due, for other nodes
  *     {p}:x:...      what was moved aside, and {p}:corrupt, an index of it
  *
@@ -100,16 +101,17 @@ local function tell(origin, id, due)
   call('XADD', base .. ':news', 'MAXLEN', '~', NEWS_MAX, '*', 'o', origin, 'i', id, 't', due)
 end
 
--- id, due, domain, size, receivedAt, sender, recipients, progress, record, body: ten arguments from at. The version is
--- what it gets if nobody has the id; then it returns the size, else nothing.
-local ADD_ARGUMENTS = 10
+-- id, due, domain, size, receivedAt, sender, recipients, progress, attempts, held, record, body: twelve arguments from at.
+-- The version is what it gets if nobody has the id; then it returns the size, else nothing.
+local ADD_ARGUMENTS = 12
 local function add(at, epoch, holder, untilAt, origin, version)
   local id = ARGV[at]
   local name = key('m', id)
   if call('HSETNX', name, 'v', version) == 0 then return nil end
-  local m = { id = id, e = epoch, t = tonumber(ARGV[at + 1]), d = ARGV[at + 2], a = 0, held = false }
-  local facts = { 'HSET', name, 'e', epoch, 't', ARGV[at + 1], 'd', m.d, 'a', 0, 'z', ARGV[at + 3],
-    'c', ARGV[at + 4], 's', ARGV[at + 5], 'n', ARGV[at + 6], 'k', '0' }
+  local m = { id = id, e = epoch, t = tonumber(ARGV[at + 1]), d = ARGV[at + 2],
+    a = tonumber(ARGV[at + 8]), held = ARGV[at + 9] == '1' }
+  local facts = { 'HSET', name, 'e', epoch, 't', ARGV[at + 1], 'd', m.d, 'a', m.a, 'z', ARGV[at + 3],
+    'c', ARGV[at + 4], 's', ARGV[at + 5], 'n', ARGV[at + 6], 'k', ARGV[at + 9] }
   local function fact(field, value) facts[#facts + 1] = field; facts[#facts + 1] = value end
   if holder ~= '' then
     m.h = holder
@@ -118,16 +120,16 @@ local function add(at, epoch, holder, untilAt, origin, version)
     fact('u', untilAt)
   end
   if ARGV[at + 7] ~= '' then fact('p', ARGV[at + 7]) end
-  local body = ARGV[at + 9]
+  local body = ARGV[at + 11]
   if body ~= '' then
     fact('b', body)
     call('HINCRBY', key('b', body), 'refs', 1)
     call('PERSIST', key('b', body))
   end
   call(unpack(facts))
-  call('SET', key('c', id), ARGV[at + 8])
+  call('SET', key('c', id), ARGV[at + 10])
   place(m)
-  if not m.h then tell(origin, id, ARGV[at + 1]) end
+  if not m.held and not m.h then tell(origin, id, ARGV[at + 1]) end
   return tonumber(ARGV[at + 3])
 end
 

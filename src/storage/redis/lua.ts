@@ -1,3 +1,4 @@
+import { CLAIM } from "./lua-places.ts";
 import { PRELUDE } from "./lua-prelude.ts";
 
 /** What works also when the server is out of memory: it ends mail, or changes little. */
@@ -40,19 +41,22 @@ return answer`,
     SMALL,
     `
 local deadline, origin, now, id, holder, version = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5], ARGV[6]
-local ends, attempts, domain, progress, due, count = ARGV[7], ARGV[8], ARGV[9], ARGV[10], ARGV[11], tonumber(ARGV[12])
+local ends, attempts, domain, progress, due, held = ARGV[7], ARGV[8], ARGV[9], ARGV[10], ARGV[11], ARGV[12]
+local count = tonumber(ARGV[13])
 if isLate(deadline) then return { 'late' } end
 local m = load(id)
 if not m then return { 'gone' } end
 if holder ~= '' and not isHeldBy(m, holder, now) then return { 'lost' } end
 if m.v ~= version then return { 'stale' } end
-if not bodies(13, count) then return { 'expired' } end
-local bounces = 13 + 3 * count
+if not bodies(14, count) then return { 'expired' } end
+local bounces = 14 + 3 * count
 addAll(bounces, (#ARGV - bounces + 1) / ADD_ARGUMENTS, epochNow(), '', '', origin)
 if ends == '1' then forget(m); return { 'ok', '' } end
 lift(m)
 local endsLease = holder ~= ''
-if not m.held and (due ~= '' or endsLease) then m.e = epochNow() end
+local wasHeld = m.held
+if held ~= '' then m.held = held == '1' end
+if not m.held and (due ~= '' or endsLease or wasHeld) then m.e = epochNow() end
 if endsLease then m.h = nil; m.u = nil end
 if due ~= '' then m.t = tonumber(due) end
 m.a = tonumber(attempts)
@@ -187,6 +191,8 @@ return 1`,
   ),
 
   expire: script(SMALL, "return expire(tonumber(ARGV[1]))"),
+
+  claim: script(SMALL, CLAIM),
 
   nextDue: script(
     SMALL,

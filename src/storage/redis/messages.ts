@@ -1,7 +1,8 @@
 import { assert } from "../../lib/assert.ts";
 import { type Body, bodySize, contentSize, type SourceBody } from "../../mail/content.ts";
 import type { Envelope } from "../../mail/envelope.ts";
-import { EPOCH_FIRST, type MessageRow, newRow } from "../message-row.ts";
+import { EPOCH_FIRST, EPOCH_HELD, type MessageRow, newRow } from "../message-row.ts";
+import type { Settlement } from "../storage.ts";
 import type { Upload, Uploads } from "./bodies.ts";
 import type { Argument } from "./connection.ts";
 import { encodePart, encodeRecord } from "./record.ts";
@@ -12,6 +13,7 @@ export interface Entry {
   /** Its recipients numbered by their place. */
   readonly envelope: Envelope;
   readonly due: number;
+  readonly settlement?: Settlement | undefined;
 }
 
 /** What a script is given of messages: see `add` and `bodies` there. */
@@ -58,8 +60,8 @@ function storedApart(body: Body, all: readonly Body[], { uploads, newName }: Enc
   return { ...upload, bytes: NOTHING };
 }
 
-function rowOf({ id, envelope, due }: Entry): MessageRow {
-  return newRow({ id, envelope, due, size: contentSize(envelope.content) }, EPOCH_FIRST);
+function rowOf(entry: Entry): MessageRow {
+  return newRow({ ...entry, size: contentSize(entry.envelope.content) }, EPOCH_FIRST);
 }
 
 function messageArgs(
@@ -74,5 +76,6 @@ function messageArgs(
   const record = encodeRecord(id, envelope, { due, inline, length: bodySize(body) });
   const { domain, size, receivedAt, sender, recipientCount, state } = row;
   const facts = [domain, size, receivedAt, sender, recipientCount, state ?? ""];
-  return [id, toServer(due), ...facts, record, apart?.name ?? ""];
+  const held = Number(row.epoch === EPOCH_HELD);
+  return [id, toServer(row.due), ...facts, row.attempts, held, record, apart?.name ?? ""];
 }

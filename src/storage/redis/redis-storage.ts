@@ -2,6 +2,7 @@ import { assert } from "../../lib/assert.ts";
 import type { BodySink } from "../../mail/content.ts";
 import type { Envelope } from "../../mail/envelope.ts";
 import { summaryOf } from "../message-row.ts";
+import type { Places } from "../places.ts";
 import {
   type Lease,
   type LeaseOptions,
@@ -19,6 +20,7 @@ import type { Health } from "./health.ts";
 import { Leasing } from "./leasing.ts";
 import { listPages } from "./listing.ts";
 import type { News, NewsItem } from "./news.ts";
+import { redisPlaces } from "./places.ts";
 import { Reader, type ReaderParts } from "./reader.ts";
 import { Settler } from "./settler.ts";
 import { requireDone } from "./steps.ts";
@@ -32,6 +34,7 @@ export interface RedisParts extends ReaderParts, WriterParts {
 
 /** The Redis engine: everything of one queue under one hash tag, each step a script. */
 export class RedisStorage implements QueueStorage {
+  readonly places: Places;
   readonly #parts: RedisParts;
   readonly #leasing: Leasing;
   readonly #reader: Reader;
@@ -41,6 +44,7 @@ export class RedisStorage implements QueueStorage {
 
   constructor(parts: RedisParts) {
     this.#parts = parts;
+    this.places = redisPlaces(parts.steps, parts);
     this.#leasing = new Leasing(parts);
     this.#reader = new Reader(parts);
     this.#writer = new Writer(parts);
@@ -54,7 +58,8 @@ export class RedisStorage implements QueueStorage {
   ): Promise<readonly string[]> {
     const ids = options.ids ?? envelopes.map(() => this.#parts.newId());
     assert(ids.length === envelopes.length, "every envelope has an id");
-    if (ids.length > 0) await this.#writer.write(entriesOf(ids, envelopes, timestamp), options);
+    const entries = entriesOf(ids, envelopes, timestamp, options.settlement);
+    if (ids.length > 0) await this.#writer.write(entries, options);
     return ids;
   }
 

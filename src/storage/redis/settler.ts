@@ -72,7 +72,8 @@ export class Settler {
     const { deadline, node, time, steps } = this.#parts;
     const { id, version } = row;
     const due = settlement.due === undefined ? "" : time.toServer(settlement.due);
-    const change = changeOf(settledRow(row, settlement, EPOCH_FIRST), due);
+    const held = settlement.held === undefined ? "" : Number(settlement.held);
+    const change = [...changeOf(settledRow(row, settlement, EPOCH_FIRST), due), held];
     const args = [deadline(), node, time.now(), id, holder, version, ...change, ...packed.args];
     const [answer] = (await steps.run("cannot settle", "settle", args)) as string[];
     if (answer === "gone") throw new NotFoundError(`no message ${id}`);

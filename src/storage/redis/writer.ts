@@ -4,7 +4,7 @@ import { adoptBodies } from "../adopt-bodies.ts";
 import { type Batch, openBatch } from "../batch.ts";
 import type { FreshMessages } from "../fresh.ts";
 import { numbered } from "../message-row.ts";
-import type { Tenure, WriteOptions } from "../storage.ts";
+import type { Settlement, Tenure, WriteOptions } from "../storage.ts";
 import { openUpload, type Uploads } from "./bodies.ts";
 import type { Confirm } from "./confirmation.ts";
 import type { Argument } from "./connection.ts";
@@ -83,8 +83,8 @@ export class Writer {
     const given = entries.map(({ envelope }) => envelope);
     const adopted = await adoptBodies(given, this.#uploads, async () => this.openBody());
     const own = adopted.envelopes.map((envelope, index): Entry => {
-      const { id = "", due = 0 } = entries[index] ?? {};
-      return { id, due, envelope: numbered(envelope) };
+      const { id = "", due = 0, settlement } = entries[index] ?? {};
+      return { id, due, settlement, envelope: numbered(envelope) };
     });
     const toServer = (instant: number): number => time.toServer(instant);
     const encoded = encodeMessages(own, { uploads: this.#uploads, newName: newId, toServer });
@@ -141,6 +141,7 @@ export function entriesOf(
   ids: readonly string[],
   envelopes: readonly Envelope[],
   due: number,
+  settlement?: Settlement,
 ): readonly Entry[] {
-  return envelopes.map((envelope, index) => ({ id: ids[index] ?? "", envelope, due }));
+  return envelopes.map((envelope, index) => ({ id: ids[index] ?? "", envelope, due, settlement }));
 }
