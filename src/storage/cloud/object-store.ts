@@ -28,7 +28,10 @@ export interface ObjectStore {
   upload(key: string): ObjectUpload;
 }
 
-/** `absent`: nothing is stored under the key. `version`: just that is, as a read or a write gave it. */
+/**
+ * `absent`: nothing is stored under the key. `version`: just that is, as a read or a write gave it. The same octets are the
+ * same version: whoever minds makes every object different.
+ */
 export type PutCondition = "absent" | { readonly version: string };
 
 export interface OctetRange {

@@ -1,0 +1,180 @@
+import type { World } from "../../../lib/world.ts";
+import type { CredentialSource, Credentials } from "../aws/credentials.ts";
+import { Permits } from "../aws/permits.ts";
+import { ServerClock } from "../aws/server-clock.ts";
+import { signedHeaders } from "../aws/signing.ts";
+import { objectUrl, type S3Place } from "./place.ts";
+import { NoAnswerError, refusalOf, S3Error } from "./s3-error.ts";
+
+/** What a request is on the bill: stores charge PUT, POST and LIST most, GET and HEAD less, DELETE nothing. */
+export type RequestKind = "PUT" | "POST" | "LIST" | "GET" | "HEAD" | "DELETE";
+
+export type RequestCounts = Readonly<Record<RequestKind, number>>;
+
+export interface S3Request {
+  readonly kind: RequestKind;
+  /** Of an object; the bucket itself without it. */
+  readonly key?: string;
+  readonly query?: Readonly<Record<string, string>>;
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly body?: Uint8Array;
+  /** Doing it twice must not matter: it is sent again when nobody knows whether it was done. */
+  readonly isRepeatable: boolean;
+  /** Statuses that say something other than trouble. */
+  readonly expected?: readonly number[];
+}
+
+export interface S3Answer {
+  readonly status: number;
+  readonly headers: Headers;
+  readonly bytes: Uint8Array;
+}
+
+export interface S3Limits {
+  /** How long one request may take, and longer when much is to be carried. */
+  readonly requestMs: number;
+  /** After this long nothing is tried again: clients wait for an answer. */
+  readonly totalMs: number;
+  /** Requests under way at once. */
+  readonly parallelMax: number;
+}
+
+export const S3_LIMITS: S3Limits = { requestMs: 10_000, totalMs: 20_000, parallelMax: 64 };
+
+/** A line that is slower than this many octets in a millisecond counts as broken. */
+const SLOWEST = 128;
+const ATTEMPTS_MAX = 8;
+const PAUSE_FIRST_MS = 50;
+const PAUSE_MAX_MS = 2000;
+
+const METHODS: Readonly<Record<RequestKind, string>> = {
+  ...{ PUT: "PUT", POST: "POST", LIST: "GET", GET: "GET", HEAD: "HEAD", DELETE: "DELETE" },
+};
+
+export interface S3RequestsParts {
+  readonly place: S3Place;
+  readonly credentials: CredentialSource;
+  readonly world: World;
+  readonly limits?: Partial<S3Limits>;
+}
+
+/** Sends requests to one bucket: signed, limited in time and number, and again where that may help and cannot harm. */
+export class S3Requests {
+  readonly serverClock = new ServerClock();
+  readonly #parts: S3RequestsParts;
+  readonly #limits: S3Limits;
+  readonly #permits: Permits;
+  readonly #counts = { PUT: 0, POST: 0, LIST: 0, GET: 0, HEAD: 0, DELETE: 0 };
+
+  constructor(parts: S3RequestsParts) {
+    this.#parts = parts;
+    this.#limits = { ...S3_LIMITS, ...parts.limits };
+    this.#permits = new Permits(this.#limits.parallelMax);
+  }
+
+  /** What was sent so far, repetitions included: the bill. */
+  counts(): RequestCounts {
+    return { ...this.#counts };
+  }
+
+  /** Rejects with `S3Error` or `NoAnswerError` when the answer is neither a success nor expected. */
+  async send(request: S3Request): Promise<S3Answer> {
+    const { clock, random } = this.#parts.world;
+    const endAt = clock.now() + this.#limits.totalMs;
+    for (let attempt = 1; ; attempt += 1) {
+      const credentials = await this.#parts.credentials.get();
+      try {
+        return await this.#permits.run(() => this.#once(request, credentials));
+      } catch (error) {
+        const pause = Math.min(PAUSE_FIRST_MS * 2 ** attempt, PAUSE_MAX_MS) * (0.5 + random() / 2);
+        const isLast = attempt >= ATTEMPTS_MAX || clock.now() + pause > endAt;
+        if (isLast || !this.#helpsAgain(error, request, credentials, attempt)) throw error;
+        await new Promise<void>((resolve) => clock.after(pause, resolve));
+      }
+    }
+  }
+
+  #helpsAgain(
+    error: unknown,
+    { isRepeatable }: S3Request,
+    credentials: Credentials,
+    attempt: number,
+  ): boolean {
+    if (error instanceof NoAnswerError) return isRepeatable || error.isUnsent;
+    if (!(error instanceof S3Error)) return false;
+    if (EXPIRED.has(error.code)) {
+      this.#parts.credentials.refuse(credentials);
+      return attempt === 1;
+    }
+    // By now the answer has told what time it is there.
+    if (error.code === "RequestTimeTooSkewed") return attempt === 1;
+    return error.isBusy || (isRepeatable && error.status >= 500 && error.status !== 501);
+  }
+
+  async #once(request: S3Request, credentials: Credentials): Promise<S3Answer> {
+    const { place, world } = this.#parts;
+    const { kind, key = "", query, headers = {}, body = NOTHING } = request;
+    const what = `${kind} ${key === "" ? place.bucket : key}`;
+    const [url, method] = [objectUrl(place, key, query), METHODS[kind]];
+    const sentAt = world.clock.now();
+    const at = sentAt + this.serverClock.differenceMs;
+    const scope = { service: "s3", region: place.region, credentials, at } as const;
+    const signed = await signedHeaders({ method, url, headers, body }, scope);
+    signed.set("accept-encoding", "identity");
+    if (request.body !== undefined) signed.set("content-length", String(body.length));
+    this.#counts[kind] += 1;
+    const init = { method, headers: signed, ...bodyOf(request) };
+    const answer = await this.#exchange(what, url, init, body.length);
+    this.serverClock.note(answer.headers.get("date"), sentAt, world.clock.now());
+    if (answer.status >= 200 && answer.status < 300) return answer;
+    const refusal = refusalOf(answer.status, answer.headers, answer.bytes);
+    const isExpected = request.expected?.includes(answer.status) ?? false;
+    if (isExpected && refusal.code !== "NoSuchBucket") return answer;
+    throw new S3Error(what, refusal);
+  }
+
+  async #exchange(
+    what: string,
+    url: string,
+    init: RequestInit,
+    sentOctets: number,
+  ): Promise<S3Answer> {
+    const { clock } = this.#parts.world;
+    const ended = new AbortController();
+    const end = () => ended.abort(Object.assign(new Error("too late"), { code: "ETIMEDOUT" }));
+    const limitFor = (octets: number) =>
+      clock.after(this.#limits.requestMs + octets / SLOWEST, end);
+    let cancel = limitFor(sentOctets);
+    try {
+      const response = await fetch(url, { ...init, ...PLAIN, signal: ended.signal });
+      const { status, headers } = response;
+      const length = Number(headers.get("content-length") ?? 0);
+      cancel();
+      cancel = limitFor(length);
+      const bytes = new Uint8Array(await response.arrayBuffer());
+      if (init.method !== "HEAD" && bytes.length < length) throw new Error("it ended early");
+      return { status, headers, bytes };
+    } catch (error) {
+      throw new NoAnswerError(what, { cause: error });
+    } finally {
+      cancel();
+    }
+  }
+}
+
+const NOTHING = new Uint8Array();
+
+const EXPIRED = new Set(["ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired"]);
+
+/** A redirection would need another signature, and content is to come as it was stored. */
+const PLAIN = { redirect: "manual", decompress: false } as const;
+
+/**
+ * `fetch` sends a request again by itself when a kept connection breaks before the answer. What must not be done twice goes
+ * as a stream, which cannot be sent again.
+ */
+function bodyOf({ body, isRepeatable }: S3Request): RequestInit {
+  if (body === undefined) return {};
+  if (isRepeatable || body.length === 0) return { body };
+  return { body: new Blob([body]).stream() };
+}
