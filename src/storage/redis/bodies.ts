@@ -103,7 +103,8 @@ export async function storedBody(
       try {
         yield* readParts(from, name, size);
       } catch (error) {
-        if (error instanceof DamagedError) await onDamage(error);
+        if (!(error instanceof DamagedError)) throw error;
+        await onDamage(error);
         throw storeError("cannot read the message", error);
       }
     },
@@ -125,7 +126,10 @@ async function readPart(
   name: string,
   number: number,
 ): Promise<Uint8Array> {
-  const part = await connection.commandForBytes("hget", [bodyKey(base, name), number]);
+  const ask = connection.commandForBytes("hget", [bodyKey(base, name), number]);
+  const part = await ask.catch((error: unknown) => {
+    throw storeError("cannot read the message", error);
+  });
   if (!(part instanceof Uint8Array)) throw new DamagedError("a part of the body is missing");
   return decodePart(part);
 }
