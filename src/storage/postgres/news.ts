@@ -27,7 +27,7 @@ const ITEMS_MAX = 1000;
 /** PostgreSQL carries a little less than 8000 octets in one notification. */
 const PAYLOAD_ITEMS_MAX = 100;
 /** Whoever waits looks at the store this often at least: news may get lost, and nodes may die. */
-export const LOOK_MS = 15_000;
+export const LOOK_MS = 2000;
 
 /**
  * News by LISTEN and NOTIFY on a connection of its own. When that is lost it comes back by itself, with a look at the

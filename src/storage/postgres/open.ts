@@ -1,7 +1,8 @@
-import { SQL } from "bun";
+import { type ReservedSQL, SQL } from "bun";
 import { idMaker } from "../../lib/id.ts";
 import type { World } from "../../lib/world.ts";
 import type { Emit } from "../../observe/events.ts";
+import { ServerClock } from "../server-clock.ts";
 import { Bodies } from "./bodies.ts";
 import { openChanges } from "./changes.ts";
 import { type Connections, openConnections } from "./connections.ts";
@@ -70,6 +71,11 @@ async function openOver(sql: SQL, place: Place, tables: Tables, parts: PostgresS
   });
   await openAll(sql, place.connections);
 
+  const serverClock = new ServerClock(clock, () => {
+    if (parts.isTimeSimulated) return Promise.resolve(clock.now());
+    return connections.run(timeOf);
+  });
+  await serverClock.measure();
   const time = storeTime(clock, parts.isTimeSimulated ?? false);
   const transaction = openTransactions({ tables, connections, clock, newId });
   const stored: StoredBodies = new WeakMap();
@@ -81,7 +87,7 @@ async function openOver(sql: SQL, place: Place, tables: Tables, parts: PostgresS
   return new PostgresStorage({
     ...common,
     sql,
-    clock,
+    serverClock,
     newId,
     check,
     writes: openWrites(common),
@@ -100,6 +106,14 @@ async function openOver(sql: SQL, place: Place, tables: Tables, parts: PostgresS
 async function openAll(sql: SQL, count: number): Promise<void> {
   const all = await Promise.all(Array.from({ length: count }, () => sql.reserve()));
   for (const connection of all) await connection.release();
+}
+
+/** What the database's clock says. */
+async function timeOf(connection: ReservedSQL): Promise<number> {
+  const [row] = await connection.unsafe(
+    "SELECT extract(epoch FROM clock_timestamp())::float8 * 1000 AS now",
+  );
+  return row.now;
 }
 
 /** A small durable write. */

@@ -1,6 +1,5 @@
 import type { SQL } from "bun";
 import { assert } from "../../lib/assert.ts";
-import type { Clock } from "../../lib/world.ts";
 import type { BodySink, SourceBody } from "../../mail/content.ts";
 import { bodySize } from "../../mail/content.ts";
 import type { Envelope } from "../../mail/envelope.ts";
@@ -16,6 +15,7 @@ import {
   numbered,
   settledRow,
 } from "../message-row.ts";
+import type { ServerClock } from "../server-clock.ts";
 import type {
   Lease,
   LeaseOptions,
@@ -45,7 +45,8 @@ import type { Write } from "./writes.ts";
 /** What `openPostgresStorage` has opened. */
 export interface PostgresParts {
   readonly sql: SQL;
-  readonly clock: Clock;
+  /** The database's clock: all instants in its tables are by it. */
+  readonly serverClock: ServerClock;
   readonly tables: Tables;
   readonly connections: Connections;
   readonly transaction: Transaction;
@@ -86,12 +87,15 @@ export class PostgresStorage implements QueueStorage {
     const ids = options.ids ?? envelopes.map(() => this.#parts.newId());
     assert(ids.length === envelopes.length, "every envelope has an id");
     const isFresh = options.fresh ?? options.ids === undefined;
-    const { lease, settlement } = options;
+    const { lease } = options;
+    await this.#measureTime();
+    const due = this.#parts.serverClock.toServer(timestamp);
+    const settlement = this.#toServer(options.settlement);
     if (!isFresh) while (this.#writing.has(...ids)) await this.#writing.change(ids);
     const write = (): Promise<void> =>
       this.#adopting(envelopes, async (adopted) => {
         const messages = adopted.map((envelope, index) => ({
-          ...newMessage(ids[index] ?? "", envelope, timestamp),
+          ...newMessage(ids[index] ?? "", envelope, due),
           ...(lease && { lease }),
           ...(settlement && { settlement }),
         }));
@@ -108,7 +112,8 @@ export class PostgresStorage implements QueueStorage {
 
   async settle(id: string, settlement: Settlement, options: SettleOptions = {}): Promise<void> {
     const { holder, bounces = [] } = options;
-    const due = this.#parts.clock.now();
+    const change = this.#toServer(settlement);
+    const due = this.#parts.serverClock.now();
     await this.#adopting(
       bounces.map(({ envelope }) => envelope),
       async (adopted) => {
@@ -119,7 +124,7 @@ export class PostgresStorage implements QueueStorage {
           id,
           ...(holder === undefined ? { isNews: true } : { holder }),
           bounces: made,
-          next: (row, epoch) => settledRow(row, settlement, epoch),
+          next: (row, epoch) => settledRow(row, change, epoch),
         });
       },
     );
@@ -154,7 +159,8 @@ export class PostgresStorage implements QueueStorage {
   }
 
   async get(id: string): Promise<StoredMessage> {
-    return await this.#guard(() => this.#parts.reader.add(id));
+    const message = await this.#guard(() => this.#parts.reader.add(id));
+    return this.#toNode(message);
   }
 
   async remove(id: string): Promise<void> {
@@ -167,8 +173,10 @@ export class PostgresStorage implements QueueStorage {
 
   async lease(now: number, limit: number, options: LeaseOptions): Promise<readonly Lease[]> {
     if (limit === 0) return [];
-    const rows = await this.#guard(() => this.#parts.schedule.lease(now, limit, options));
-    return rows.map(leaseOf);
+    const { serverClock, schedule } = this.#parts;
+    await this.#measureTime();
+    const rows = await this.#guard(() => schedule.lease(serverClock.toServer(now), limit, options));
+    return rows.map((row) => this.#toNode(leaseOf(row)));
   }
 
   async renew(ids: readonly string[], holder: string, until: number): Promise<void> {
@@ -181,7 +189,9 @@ export class PostgresStorage implements QueueStorage {
   }
 
   async nextDue(): Promise<number | null> {
-    return await this.#guard(() => this.#parts.schedule.nextDue());
+    const due = await this.#guard(() => this.#parts.schedule.nextDue());
+    // Whoever was flushed is due at once, which is no instant of any clock.
+    return due === null || due === 0 ? due : this.#parts.serverClock.fromServer(due);
   }
 
   async flush(): Promise<number> {
@@ -198,7 +208,7 @@ export class PostgresStorage implements QueueStorage {
   }
 
   async setHeld(id: string, held: boolean): Promise<boolean> {
-    const now = this.#parts.clock.now();
+    const now = this.#parts.serverClock.now();
     const isHeld = ({ epoch }: MessageRow): boolean => epoch === EPOCH_HELD;
     const before = await this.#change({
       id,
@@ -212,7 +222,8 @@ export class PostgresStorage implements QueueStorage {
   }
 
   async list(query: ListQuery): Promise<readonly MessageSummary[]> {
-    return await this.#read((connection, tables) => listPage(connection, tables, query));
+    const page = await this.#read((connection, tables) => listPage(connection, tables, query));
+    return page.map((summary) => this.#toNode(summary));
   }
 
   async getInfo(): Promise<StorageInfo> {
@@ -220,7 +231,10 @@ export class PostgresStorage implements QueueStorage {
   }
 
   async wait(signal: AbortSignal): Promise<readonly { timestamp: number; id: string }[] | null> {
-    return await this.#parts.news.wait(signal);
+    const heard = await this.#parts.news.wait(signal);
+    const { serverClock } = this.#parts;
+    if (heard === null) return null;
+    return heard.map(({ id, timestamp }) => ({ id, timestamp: serverClock.fromServer(timestamp) }));
   }
 
   refusal(): string | undefined {
@@ -257,6 +271,22 @@ export class PostgresStorage implements QueueStorage {
 
   #requireOpen(): void {
     if (this.#closing !== undefined) throw new QueueError("the store is closed");
+  }
+
+  /** Now and then: somebody may have set this node's clock. */
+  async #measureTime(): Promise<void> {
+    const { serverClock } = this.#parts;
+    if (serverClock.isStale) await this.#guard(() => serverClock.measure());
+  }
+
+  /** What this node says of an instant, in the database's time. */
+  #toServer<T extends { readonly due?: number } | undefined>(said: T): T {
+    if (said?.due === undefined) return said;
+    return { ...said, due: this.#parts.serverClock.toServer(said.due) };
+  }
+
+  #toNode<T extends { readonly due: number }>(stored: T): T {
+    return { ...stored, due: this.#parts.serverClock.fromServer(stored.due) };
   }
 
   async #change(change: Change): Promise<MessageRow> {

@@ -1,8 +1,8 @@
 import type { Clock } from "../../lib/world.ts";
 
 /**
- * What time it is for leases: the database's own clock, one for all nodes, so that a node whose clock is wrong neither
- * takes mail from others nor keeps it for ever. A lease goes to the database as a duration.
+ * What time it is for leases: the database's own clock at this very moment, one for all nodes, so that a node whose clock is
+ * wrong neither takes mail from others nor keeps it for ever. A lease goes to the database as a duration.
  */
 export interface StoreTime {
   /** The SQL for milliseconds since the epoch; `parameter` is one to which `now()` is given. */

@@ -2,6 +2,7 @@ import { idMaker } from "../../lib/id.ts";
 import type { World } from "../../lib/world.ts";
 import type { Emit } from "../../observe/events.ts";
 import { FreshMessages } from "../fresh.ts";
+import { ServerClock } from "../server-clock.ts";
 import { StoreConfigError } from "../store-config-error.ts";
 import { confirmation } from "./confirmation.ts";
 import { type Connection, connect, SILENCE_MS } from "./connection.ts";
@@ -13,7 +14,6 @@ import { checkPromises } from "./promises.ts";
 import { RedisStorage } from "./redis-storage.ts";
 import { type RedisAddress, shownRedisUrl } from "./redis-url.ts";
 import { SeenRows } from "./seen-rows.ts";
-import { ServerClock } from "./server-clock.ts";
 import { Steps } from "./steps.ts";
 
 export interface RedisStorageOptions {

@@ -1,6 +1,6 @@
 import type { World } from "../../lib/world.ts";
+import type { ServerClock } from "../server-clock.ts";
 import type { Connection } from "./connection.ts";
-import type { ServerClock } from "./server-clock.ts";
 
 /** What everything here works with: one queue in one Redis, as one node sees it. */
 export interface QueuePart {

@@ -1,12 +1,13 @@
-import type { Clock } from "../../lib/world.ts";
+import type { Clock } from "../lib/world.ts";
 
 /** How far apart the two may drift before the difference counts as another one. */
 const TOLERANCE_MS = 5;
 const MEASURE_EVERY_MS = 10_000;
 
 /**
- * Instants in Redis are the server's, so that nodes whose clocks disagree agree on what is due and whose lease is over: what
- * goes there and comes from there is shifted by the difference between the server's clock and this node's.
+ * Instants in a store that nodes share are its server's, so that nodes whose clocks disagree agree on what is due and whose
+ * lease is over: what goes there and comes from there is shifted by the difference between the server's clock and this
+ * node's.
  */
 export class ServerClock {
   readonly #clock: Clock;
