@@ -2,11 +2,12 @@ import { afterAll, beforeAll, expect, test } from "bun:test";
 import { QueueError } from "../../src/mail/queue-error.ts";
 import { LOOK_MS } from "../../src/storage/postgres/news.ts";
 import { OUTCOME_MS_MAX } from "../../src/storage/postgres/transaction.ts";
+import { hastyWorld } from "../contract/worlds.ts";
 import { describeWithPeers } from "../support/peers.ts";
 import { type Postgres, startPostgres } from "../support/postgres.ts";
 import { until } from "../support/until.ts";
 import { collect, envelope, idOf } from "./fixtures.ts";
-import { freshSchema, hastyWorld, type Node, openNode } from "./postgres-fixture.ts";
+import { freshSchema, type Node, openNode } from "./postgres-fixture.ts";
 
 /** Long waits of the engine are this much shorter here. */
 const HASTE = 10;

@@ -3,6 +3,7 @@ import type { Event } from "../../src/observe/events.ts";
 import { openPostgresStorage } from "../../src/storage/postgres/open.ts";
 import type { PostgresStorage } from "../../src/storage/postgres/postgres-storage.ts";
 import type { OpenedStorage } from "../contract/bench.ts";
+import type { StoreServer } from "../contract/shared-store.ts";
 import type { Postgres } from "../support/postgres.ts";
 import type { TestWorld } from "./fixtures.ts";
 
@@ -36,21 +37,16 @@ export async function openNode(url: string, world: World = realWorld): Promise<N
   return { storage, events, [Symbol.asyncDispose]: () => storage.close() };
 }
 
-/** A world in which everything that waits for time waits `factor` times less. */
-export function hastyWorld(factor: number): World {
-  const { now, after } = realWorld.clock;
-  const start = now();
+/** A PostgreSQL as the contract of shared engines sees it. */
+export function postgresStoreServer({ port, url, crash, start }: Postgres): StoreServer {
   return {
-    ...realWorld,
-    clock: {
-      now: () => start + (now() - start) * factor,
-      after: (delayMs, run) => after(delayMs / factor, run),
+    port,
+    url(queue, through = port) {
+      const at = new URL(url(`?schema=${queue}&connections=3&durability=warn`));
+      at.port = String(through);
+      return at.href;
     },
+    crash,
+    restart: () => start(),
   };
-}
-
-/** A world whose clock is wrong. */
-export function skewedWorld(byMs: number): World {
-  const { clock } = realWorld;
-  return { ...realWorld, clock: { ...clock, now: () => clock.now() + byMs } };
 }

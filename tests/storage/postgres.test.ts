@@ -5,13 +5,12 @@ import { QueueError } from "../../src/mail/queue-error.ts";
 import { scheduleStatements } from "../../src/storage/postgres/schedule-statements.ts";
 import { tablesOf } from "../../src/storage/postgres/schema.ts";
 import { storeTime } from "../../src/storage/postgres/store-time.ts";
-import { CorruptError, LostLeaseError, type QueueStorage } from "../../src/storage/storage.ts";
-import { startChild } from "../support/child.ts";
+import { CorruptError, type QueueStorage } from "../../src/storage/storage.ts";
 import { describeWithPeers } from "../support/peers.ts";
 import { PASSWORD, type Postgres, startPostgres } from "../support/postgres.ts";
 import { until } from "../support/until.ts";
 import { bytesOf, collect, envelope, idOf } from "./fixtures.ts";
-import { freshSchema, type Node, openNode, skewedWorld } from "./postgres-fixture.ts";
+import { freshSchema, type Node, openNode } from "./postgres-fixture.ts";
 
 describeWithPeers(["postgres", "openssl"], "nodes on one PostgreSQL", () => {
   let server: Postgres;
@@ -24,68 +23,8 @@ describeWithPeers(["postgres", "openssl"], "nodes on one PostgreSQL", () => {
     const schema = freshSchema();
     return { schema, url: server.url(`?schema=${schema}&connections=3`) };
   };
-  const ended = { recipients: [{ index: 0, status: "delivered" as const }] };
-  const lease = (storage: QueueStorage, holder: string, ttlMs = 60_000, limit = 1000) =>
-    storage.lease(Date.now(), limit, { holder, until: Date.now() + ttlMs });
   const ids = async (storage: QueueStorage) =>
     (await collect(storage.load())).map(({ id }) => id).sort();
-
-  test("three processes take every message once", async () => {
-    const { url } = fresh();
-    await using node = await openNode(url);
-    const made = Array.from({ length: 400 }, (_, index) =>
-      envelope({ to: [`x@d${index % 9}.example`] }),
-    );
-    const written = await node.storage.write(made, Date.now());
-    const workers = ["one", "two", "three"].map((name) =>
-      startChild([process.execPath, `${import.meta.dir}/postgres-worker.ts`, url, name]),
-    );
-    const lines = await Promise.all(workers.map((worker) => worker.line(/^took (.*)$/u)));
-    const took = lines.flatMap(([, list = ""]) => JSON.parse(list) as string[]);
-    expect(took.sort()).toEqual([...written].sort());
-    expect(await node.storage.getInfo()).toMatchObject({ size: 0, bytes: 0 });
-  });
-
-  test("a lease that is over is taken over by one of those who want it, and its holder is late", async () => {
-    const { url } = fresh();
-    await using first = await openNode(url);
-    await using second = await openNode(url);
-    await using third = await openNode(url);
-    const [id = ""] = await first.storage.write([envelope()], Date.now());
-    expect(await lease(first.storage, "first", 150)).toHaveLength(1);
-    expect(await lease(second.storage, "second")).toEqual([]);
-    const taken = await until("somebody takes it over", async () => {
-      const both = await Promise.all([
-        lease(second.storage, "second"),
-        lease(third.storage, "third"),
-      ]);
-      return both.some(({ length }) => length > 0) && both;
-    });
-    expect(taken.flat().map((each) => each.id)).toEqual([id]);
-    await expect(first.storage.settle(id, ended, { holder: "first" })).rejects.toThrow(
-      LostLeaseError,
-    );
-    expect(await ids(second.storage)).toEqual([id]);
-  });
-
-  test("a node whose clock is wrong by an hour neither takes leased mail nor loses its own", async () => {
-    const { url } = fresh();
-    await using right = await openNode(url);
-    const [id = ""] = await right.storage.write([envelope()], Date.now() - 7_200_000);
-    for (const skew of [3_600_000, -3_600_000]) {
-      await using wrong = await openNode(url, skewedWorld(skew));
-      const now = Date.now() + skew;
-      expect(await lease(right.storage, "right")).toHaveLength(1);
-      expect(await wrong.storage.lease(now, 9, { holder: "wrong", until: now + 60_000 })).toEqual(
-        [],
-      );
-      await right.storage.release([id], "right");
-      const taken = await wrong.storage.lease(now, 9, { holder: "wrong", until: now + 60_000 });
-      expect(taken).toHaveLength(1);
-      expect(await lease(right.storage, "right")).toEqual([]);
-      await wrong.storage.settle(id, { due: 1 }, { holder: "wrong" });
-    }
-  });
 
   test("nodes that start at the same time make the tables once, and see one queue", async () => {
     const { url, schema } = fresh();
