@@ -17,7 +17,7 @@ interface Rule {
 
 /** Innermost first. A file may import its own room and the rooms before it. */
 const ROOMS =
-  "lib mail observe schedule policy bounce storage relay queue edge admin config app selftest cli main".split(
+  "lib mail observe schedule policy bounce storage moving relay queue edge admin config app selftest cli main".split(
     " ",
   );
 
