@@ -8,10 +8,10 @@ const LARGE = "#!lua";
 const READ = "#!lua flags=no-writes,allow-oom";
 
 function script(shebang: string, body: string): string {
-  return `${shebang}\n${PRELUDE}\n${body}`;
+  return `${shebang}\n${PRELUDE}\nlocal function step()\n${body}\nend\nlocal answer = step()\nfinish()\nreturn answer`;
 }
 
-/** By name; what the arguments of each are is said in `commands.ts`. */
+/** By name; each is one step. What its arguments are is said by who runs it. */
 export const SCRIPTS = {
   write: script(
     LARGE,
@@ -40,34 +40,42 @@ return answer`,
   settle: script(
     SMALL,
     `
-local deadline, origin, now, id, holder, version = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5], ARGV[6]
-local ends, attempts, domain, progress, due, held = ARGV[7], ARGV[8], ARGV[9], ARGV[10], ARGV[11], ARGV[12]
-local count = tonumber(ARGV[13])
-if isLate(deadline) then return { 'late' } end
-local m = load(id)
-if not m then return { 'gone' } end
-if holder ~= '' and not isHeldBy(m, holder, now) then return { 'lost' } end
-if m.v ~= version then return { 'stale' } end
-if not bodies(14, count) then return { 'expired' } end
-local bounces = 14 + 3 * count
-addAll(bounces, (#ARGV - bounces + 1) / ADD_ARGUMENTS, epochNow(), '', '', origin)
-if ends == '1' then forget(m); return { 'ok', '' } end
-lift(m)
-local endsLease = holder ~= ''
-local wasHeld = m.held
-if held ~= '' then m.held = held == '1' end
-if not m.held and (due ~= '' or endsLease or wasHeld) then m.e = epochNow() end
-if endsLease then m.h = nil; m.u = nil end
-if due ~= '' then m.t = tonumber(due) end
-m.a = tonumber(attempts)
-m.d = domain
-place(m)
-save(m)
-local fresh = tostring(call('HINCRBY', base, 'version', 1))
-call('HSET', key('m', id), 'v', fresh)
-if progress == '' then call('HDEL', key('m', id), 'p') else call('HSET', key('m', id), 'p', progress) end
-if not m.held and not m.h then tell(origin, id, tostring(m.t)) end
-return { 'ok', fresh }`,
+local origin, now = ARGV[1], tonumber(ARGV[2])
+local function settle(at, messages, count)
+  local deadline, id, holder, version = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
+  local ends, attempts, domain, progress, due, held = unpack(ARGV, at + 4, at + 9)
+  if isLate(deadline) then return 'late' end
+  local m = load(id)
+  if not m then return 'gone' end
+  if holder ~= '' and not isHeldBy(m, holder, now) then return 'lost' end
+  if m.v ~= version then return 'stale' end
+  if not bodies(at + 12, count) then return 'expired' end
+  if messages > 0 then addAll(at + 12 + 3 * count, messages, epochNow(), '', '', origin) end
+  if ends == '1' then forget(m); return 'ok' end
+  lift(m)
+  local endsLease = holder ~= ''
+  local wasHeld = m.held
+  if held ~= '' then m.held = held == '1' end
+  if not m.held and (due ~= '' or endsLease or wasHeld) then m.e = epochNow() end
+  if endsLease then m.h = nil; m.u = nil end
+  if due ~= '' then m.t = tonumber(due) end
+  m.a = tonumber(attempts)
+  m.d = domain
+  place(m)
+  save(m)
+  call('HSET', key('m', id), 'v', newVersion())
+  if progress == '' then call('HDEL', key('m', id), 'p') else call('HSET', key('m', id), 'p', progress) end
+  if not m.held and not m.h then tell(origin, id, tostring(m.t)) end
+  return 'ok'
+end
+local answer = {}
+local at = 3
+while at <= #ARGV do
+  local messages, count = tonumber(ARGV[at + 10]), tonumber(ARGV[at + 11])
+  answer[#answer + 1] = settle(at, messages, count)
+  at = at + 12 + 3 * count + ADD_ARGUMENTS * messages
+end
+return answer`,
   ),
 
   remove: script(
@@ -250,6 +258,18 @@ return call('HINCRBY', base, 'corrupt', 1)`,
     READ,
     `
 return { call('HMGET', key('m', ARGV[1]), unpack(ARGV, 2)), call('GET', key('c', ARGV[1])) }`,
+  ),
+
+  rows: script(
+    READ,
+    `
+local fields = tonumber(ARGV[1])
+local answer = {}
+for at = 2 + fields, #ARGV do
+  local row = redis.pcall('HMGET', key('m', ARGV[at]), unpack(ARGV, 2, 1 + fields))
+  answer[#answer + 1] = row.err and {} or row
+end
+return answer`,
   ),
 
   list: script(

@@ -9,8 +9,8 @@ export interface NewsItem {
 
 /** Whoever waits looks for leases that are over this often; it is also how long one read blocks. */
 const ROUND_MS = 1000;
-/** Entries of one read; there is always another. */
-const ENTRIES_MAX = 1000;
+/** Entries of one read, each of several messages; there is always another. */
+const ENTRIES_MAX = 100;
 const PAUSE_MS = 500;
 
 /**
@@ -94,9 +94,17 @@ export class News {
       .map(([, fields]) => fields)
       .filter(([, origin]) => origin !== this.#part.node);
     if (foreign.length === 0) return undefined;
-    return foreign.flatMap(([, , , id = "", , due]) => {
-      return id === "" ? [] : [{ id, timestamp: this.#part.time.fromServer(Number(due)) }];
-    });
+    return foreign.flatMap(([, , ...words]) => this.#itemsOf(words));
+  }
+
+  /** `i`, an id, `t`, when it is due, and so on; no id: everything may be due. */
+  #itemsOf(words: readonly string[]): readonly NewsItem[] {
+    const items: NewsItem[] = [];
+    for (let at = 0; at < words.length; at += 4) {
+      const [id = "", due] = [words[at + 1], words[at + 3]];
+      if (id !== "") items.push({ id, timestamp: this.#part.time.fromServer(Number(due)) });
+    }
+    return items;
   }
 }
 

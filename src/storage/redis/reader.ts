@@ -1,6 +1,7 @@
 import { contentSize } from "../../mail/content.ts";
 import type { Envelope } from "../../mail/envelope.ts";
 import type { Emit } from "../../observe/events.ts";
+import { type Batch, openBatch } from "../batch.ts";
 import type { FreshMessages } from "../fresh.ts";
 import { storedMessage } from "../message-row.ts";
 import { CorruptError, NotFoundError, type StoredMessage } from "../storage.ts";
@@ -19,14 +20,29 @@ export interface ReaderParts extends QueuePart {
   readonly emit: Emit;
 }
 
+/** Rows that are read in one step. */
+const ROWS_MAX = 256;
 const NO_ROW = "its row cannot be read";
 
 /** Reads messages, and moves aside what is damaged (P6). */
 export class Reader {
   readonly #parts: ReaderParts;
+  readonly #row: Batch<string, readonly unknown[]>;
 
   constructor(parts: ReaderParts) {
+    const { connection, base } = parts;
     this.#parts = parts;
+    this.#row = openBatch({
+      lanes: 1,
+      itemsMax: ROWS_MAX,
+      weightMax: ROWS_MAX,
+      weigh: () => 1,
+      run: async (ids) =>
+        (await connection.run("rows", base, [
+          ...[ROW_FIELDS.length, ...ROW_FIELDS],
+          ...ids,
+        ])) as unknown[][],
+    });
   }
 
   /** As `QueueStorage.get`. */
@@ -49,10 +65,9 @@ export class Reader {
 
   /** The row as it is at this moment. Unknown id: `NotFoundError`. */
   async row(id: string): Promise<SeenRow> {
-    const { connection, base, steps } = this.#parts;
-    const ask = () => connection.command("hmget", [`${base}:m:${id}`, ...ROW_FIELDS]);
-    const fields = await steps.done("cannot read the message", ask);
-    return await this.#rowOf(id, fields as readonly unknown[]);
+    const ask = () => this.#row.add(id);
+    const fields = await this.#parts.steps.done("cannot read the message", ask);
+    return await this.#rowOf(id, fields);
   }
 
   /** The rows of a page that can be read; the others are moved aside. */

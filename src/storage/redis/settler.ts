@@ -1,11 +1,20 @@
 import { QueueError } from "../../mail/queue-error.ts";
+import { type Batch, openBatch } from "../batch.ts";
 import { EPOCH_FIRST, type MessageRow, settledRow } from "../message-row.ts";
 import { LostLeaseError, NotFoundError, type Settlement, type SettleOptions } from "../storage.ts";
 import type { Argument } from "./connection.ts";
 import type { Reader } from "./reader.ts";
 import type { SeenRow } from "./rows.ts";
 import { requireDone } from "./steps.ts";
-import { entriesOf, type Packed, type Writer, type WriterParts } from "./writer.ts";
+import {
+  bytesOf,
+  entriesOf,
+  GROUP_BYTES_MAX,
+  type Packed,
+  UNITS_MAX,
+  type Writer,
+  type WriterParts,
+} from "./writer.ts";
 
 /** A row that others change all the time is tried this often; each failure means that somebody else succeeded. */
 const TRIES_MAX = 100;
@@ -21,9 +30,20 @@ export interface SettlerParts extends WriterParts {
  */
 export class Settler {
   readonly #parts: SettlerParts;
+  /** What comes together is one script, as with writes. */
+  readonly #settle: Batch<readonly Argument[], string>;
 
   constructor(parts: SettlerParts) {
+    const { connection, base, node, time } = parts;
     this.#parts = parts;
+    this.#settle = openBatch({
+      lanes: 1,
+      itemsMax: UNITS_MAX,
+      weightMax: GROUP_BYTES_MAX,
+      weigh: bytesOf,
+      run: async (units) =>
+        (await connection.run("settle", base, [node, time.now(), ...units.flat()])) as string[],
+    });
   }
 
   /** Settles what `make` says of the row; resolves with the row as it was. As `QueueStorage.settle`. */
@@ -69,13 +89,14 @@ export class Settler {
     holder: string,
     packed: Packed,
   ): Promise<boolean> {
-    const { deadline, node, time, steps } = this.#parts;
+    const { deadline, time, steps } = this.#parts;
     const { id, version } = row;
     const due = settlement.due === undefined ? "" : time.toServer(settlement.due);
     const held = settlement.held === undefined ? "" : Number(settlement.held);
     const change = [...changeOf(settledRow(row, settlement, EPOCH_FIRST), due), held];
-    const args = [deadline(), node, time.now(), id, holder, version, ...change, ...packed.args];
-    const [answer] = (await steps.run("cannot settle", "settle", args)) as string[];
+    const bounces = [packed.rows.length, ...packed.args];
+    const unit = [deadline(), id, holder, version, ...change, ...bounces];
+    const answer = await steps.done("cannot settle", () => this.#settle.add(unit));
     if (answer === "gone") throw new NotFoundError(`no message ${id}`);
     if (answer === "lost") throw new LostLeaseError(`message ${id} is not leased to ${holder}`);
     requireDone(answer);

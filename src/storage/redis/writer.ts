@@ -31,9 +31,9 @@ export interface Packed extends Pick<Encoded, "args" | "rows"> {
   discard(): Promise<void>;
 }
 
-/** Writes that share one step, and about how many octets of them. */
-const UNITS_MAX = 256;
-const GROUP_BYTES_MAX = 4 * 1024 * 1024;
+/** Writes or settlements that share one step, and about how many octets of them. */
+export const UNITS_MAX = 256;
+export const GROUP_BYTES_MAX: number = 4 * 1024 * 1024;
 
 /** Stores messages and their bodies. */
 export class Writer {
@@ -129,7 +129,8 @@ function forgetAll(uploads: Uploads, bodies: Encoded["uploads"]): void {
   for (const body of bodies) uploads.delete(body);
 }
 
-function bytesOf(args: readonly Argument[]): number {
+/** About how many octets go to the server with these. */
+export function bytesOf(args: readonly Argument[]): number {
   return args.reduce<number>(
     (sum, each) => sum + (each instanceof Uint8Array ? each.length : 0),
     0,
