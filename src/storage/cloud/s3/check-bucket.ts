@@ -1,5 +1,5 @@
-import { codeOf } from "../../../lib/error-code.ts";
 import { StoreConfigError } from "../../store-config-error.ts";
+import { isTlsError } from "../aws/exchange.ts";
 import { conditionHeaders, type EtagForm, REFUSED } from "./conditions.ts";
 import type { S3Place } from "./place.ts";
 import type { S3Requests } from "./requests.ts";
@@ -78,8 +78,7 @@ function startError(place: S3Place, error: unknown): unknown {
     const advice = adviceFor(place, error);
     return advice === undefined ? error : new StoreConfigError(`${where}: ${advice}`);
   }
-  const isSetup = /^(?:EPROTO|ERR_TLS|CERT_|DEPTH_|SELF_|UNABLE_)/u.test(codeOfCause(error));
-  return isSetup ? new StoreConfigError(`${where}: ${messageOf(error)}`) : error;
+  return isTlsError(error) ? new StoreConfigError(`${where}: ${messageOf(error)}`) : error;
 }
 
 /** Nothing when only time helps. */
@@ -91,10 +90,6 @@ function adviceFor(place: S3Place, { code, status, region, isBusy }: S3Error): s
   const advice = ADVICE[code] ?? (isElsewhere ? "it is somewhere else" : undefined);
   if (advice !== undefined) return `${advice} (${code})`;
   return status >= 400 && status < 500 && !isBusy ? `it answers ${code} (${status})` : undefined;
-}
-
-function codeOfCause(error: unknown): string {
-  return error instanceof Error ? codeOf(error.cause) : "";
 }
 
 function messageOf(error: unknown): string {

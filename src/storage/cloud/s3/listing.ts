@@ -1,7 +1,7 @@
 import { QueueError } from "../../../mail/queue-error.ts";
+import { readXml, textOf, type XmlElement } from "../aws/xml.ts";
 import type { ListedObject, ObjectPage, ObjectQuery } from "../object-store.ts";
 import type { S3Requests } from "./requests.ts";
-import { readXml, textOf, type XmlElement } from "./xml.ts";
 
 /** One page of a bucket's keys. */
 export async function listObjects(

@@ -1,6 +1,7 @@
 import { QueueError } from "../../../mail/queue-error.ts";
+import type { Answer } from "../aws/exchange.ts";
 import type { OctetRange, StoredObject } from "../object-store.ts";
-import type { S3Answer, S3Requests } from "./requests.ts";
+import type { S3Requests } from "./requests.ts";
 
 /** Octets that a stream asks for at once: no connection is held while whoever reads takes its time. */
 const PIECE_BYTES = 1024 * 1024;
@@ -58,7 +59,7 @@ export async function* readStream(
 }
 
 /** What a condition can be put on later. */
-export function versionOf(key: string, { headers }: S3Answer): string {
+export function versionOf(key: string, { headers }: Answer): string {
   const etag = headers.get("etag");
   if (etag === null) throw new QueueError(`the object store gave no ETag for ${key}`);
   return etag;

@@ -1,6 +1,6 @@
 import { QueueError } from "../../../mail/queue-error.ts";
+import { escapeXml, readXml, textOf } from "../aws/xml.ts";
 import type { S3Requests } from "./requests.ts";
-import { escapeXml, readXml, textOf } from "./xml.ts";
 
 /** As many as S3 takes in one request. */
 const KEYS_MAX = 1000;

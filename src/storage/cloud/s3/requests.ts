@@ -1,10 +1,11 @@
 import type { World } from "../../../lib/world.ts";
 import type { CredentialSource, Credentials } from "../aws/credentials.ts";
+import { type Answer, type Exchange, exchange, NoAnswerError } from "../aws/exchange.ts";
 import { Permits } from "../aws/permits.ts";
 import { ServerClock } from "../aws/server-clock.ts";
 import { signedHeaders } from "../aws/signing.ts";
 import { objectUrl, type S3Place } from "./place.ts";
-import { NoAnswerError, refusalOf, S3Error } from "./s3-error.ts";
+import { refusalOf, S3Error } from "./s3-error.ts";
 
 /** What a request is on the bill: stores charge PUT, POST and LIST most, GET and HEAD less, DELETE nothing. */
 export type RequestKind = "PUT" | "POST" | "LIST" | "GET" | "HEAD" | "DELETE";
@@ -24,12 +25,6 @@ export interface S3Request {
   readonly expected?: readonly number[];
 }
 
-export interface S3Answer {
-  readonly status: number;
-  readonly headers: Headers;
-  readonly bytes: Uint8Array;
-}
-
 export interface S3Limits {
   /** How long one request may take, and longer when much is to be carried. */
   readonly requestMs: number;
@@ -41,8 +36,6 @@ export interface S3Limits {
 
 export const S3_LIMITS: S3Limits = { requestMs: 10_000, totalMs: 20_000, parallelMax: 64 };
 
-/** A line that is slower than this many octets in a millisecond counts as broken. */
-const SLOWEST = 128;
 const ATTEMPTS_MAX = 8;
 const PAUSE_FIRST_MS = 50;
 const PAUSE_MAX_MS = 2000;
@@ -55,6 +48,8 @@ export interface S3RequestsParts {
   readonly place: S3Place;
   readonly credentials: CredentialSource;
   readonly world: World;
+  /** Certificates that are trusted; the system's own without it. */
+  readonly ca?: string | undefined;
   readonly limits?: Partial<S3Limits>;
 }
 
@@ -78,7 +73,7 @@ export class S3Requests {
   }
 
   /** Rejects with `S3Error` or `NoAnswerError` when the answer is neither a success nor expected. */
-  async send(request: S3Request): Promise<S3Answer> {
+  async send(request: S3Request): Promise<Answer> {
     const { clock, random } = this.#parts.world;
     const endAt = clock.now() + this.#limits.totalMs;
     for (let attempt = 1; ; attempt += 1) {
@@ -111,7 +106,7 @@ export class S3Requests {
     return error.isBusy || (isRepeatable && error.status >= 500 && error.status !== 501);
   }
 
-  async #once(request: S3Request, credentials: Credentials): Promise<S3Answer> {
+  async #once(request: S3Request, credentials: Credentials): Promise<Answer> {
     const { place, world } = this.#parts;
     const { kind, key = "", query, headers = {}, body = NOTHING } = request;
     const what = `${kind} ${key === "" ? place.bucket : key}`;
@@ -120,11 +115,12 @@ export class S3Requests {
     const at = sentAt + this.serverClock.differenceMs;
     const scope = { service: "s3", region: place.region, credentials, at } as const;
     const signed = await signedHeaders({ method, url, headers, body }, scope);
-    signed.set("accept-encoding", "identity");
-    if (request.body !== undefined) signed.set("content-length", String(body.length));
     this.#counts[kind] += 1;
-    const init = { method, headers: signed, ...bodyOf(request) };
-    const answer = await this.#exchange(what, url, init, body.length);
+    const answer = await this.#exchange(what, {
+      ...{ url, method, headers: signed, isOnce: !request.isRepeatable },
+      ...{ limitMs: this.#limits.requestMs, ca: this.#parts.ca },
+      ...(request.body !== undefined && { body }),
+    });
     this.serverClock.note(answer.headers.get("date"), sentAt, world.clock.now());
     if (answer.status >= 200 && answer.status < 300) return answer;
     const refusal = refusalOf(answer.status, answer.headers, answer.bytes);
@@ -133,31 +129,11 @@ export class S3Requests {
     throw new S3Error(what, refusal);
   }
 
-  async #exchange(
-    what: string,
-    url: string,
-    init: RequestInit,
-    sentOctets: number,
-  ): Promise<S3Answer> {
-    const { clock } = this.#parts.world;
-    const ended = new AbortController();
-    const end = () => ended.abort(Object.assign(new Error("too late"), { code: "ETIMEDOUT" }));
-    const limitFor = (octets: number) =>
-      clock.after(this.#limits.requestMs + octets / SLOWEST, end);
-    let cancel = limitFor(sentOctets);
+  async #exchange(what: string, asked: Exchange): Promise<Answer> {
     try {
-      const response = await fetch(url, { ...init, ...PLAIN, signal: ended.signal });
-      const { status, headers } = response;
-      const length = Number(headers.get("content-length") ?? 0);
-      cancel();
-      cancel = limitFor(length);
-      const bytes = new Uint8Array(await response.arrayBuffer());
-      if (init.method !== "HEAD" && bytes.length < length) throw new Error("it ended early");
-      return { status, headers, bytes };
+      return await exchange(this.#parts.world.clock, asked);
     } catch (error) {
-      throw new NoAnswerError(what, { cause: error });
-    } finally {
-      cancel();
+      throw new NoAnswerError(`${what} of the object store`, { cause: error });
     }
   }
 }
@@ -165,16 +141,3 @@ export class S3Requests {
 const NOTHING = new Uint8Array();
 
 const EXPIRED = new Set(["ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired"]);
-
-/** A redirection would need another signature, and content is to come as it was stored. */
-const PLAIN = { redirect: "manual", decompress: false } as const;
-
-/**
- * `fetch` sends a request again by itself when a kept connection breaks before the answer. What must not be done twice goes
- * as a stream, which cannot be sent again.
- */
-function bodyOf({ body, isRepeatable }: S3Request): RequestInit {
-  if (body === undefined) return {};
-  if (isRepeatable || body.length === 0) return { body };
-  return { body: new Blob([body]).stream() };
-}

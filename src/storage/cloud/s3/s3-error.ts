@@ -1,6 +1,6 @@
 import { QueueError } from "../../../mail/queue-error.ts";
 import { reply } from "../../../mail/reply.ts";
-import { readXml, textOf } from "./xml.ts";
+import { readXml, textOf } from "../aws/xml.ts";
 
 const SICK = reply(451, "4.3.0", "Queue store unavailable");
 const FULL = reply(452, "4.3.1", "Insufficient system storage");
@@ -52,33 +52,4 @@ export function refusalOf(status: number, headers: Headers, body: Uint8Array): R
     code: /^[\w.-]{1,64}$/u.test(said ?? "") ? String(said) : `HTTP${status}`,
     region: /^[a-z0-9-]{1,32}$/u.test(region ?? "") ? region : undefined,
   };
-}
-
-/** No answer came: whether it was done nobody knows, unless the server was never reached. */
-export class NoAnswerError extends QueueError {
-  override readonly name = "NoAnswerError";
-  /** The server heard nothing of it. */
-  readonly isUnsent: boolean;
-
-  constructor(what: string, { cause }: { readonly cause: unknown }) {
-    const code = cause instanceof Error && "code" in cause ? String(cause.code) : "";
-    super(`the object store gave no answer to ${what}: ${WORDS[code] ?? reasonOf(cause)}`, {
-      reply: SICK,
-      cause: Object.assign(new Error(code), { code }),
-    });
-    this.isUnsent = UNSENT.has(code);
-  }
-}
-
-const UNSENT = new Set(["ECONNREFUSED", "ENOTFOUND", "EHOSTUNREACH", "ENETUNREACH"]);
-
-const WORDS: Readonly<Record<string, string>> = {
-  ECONNREFUSED: "nobody listens there",
-  ECONNRESET: "the connection was lost",
-  ENOTFOUND: "its name has no address",
-  ETIMEDOUT: "it took too long",
-};
-
-function reasonOf(cause: unknown): string {
-  return cause instanceof Error ? cause.message : String(cause);
 }

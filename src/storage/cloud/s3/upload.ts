@@ -1,7 +1,7 @@
 import { QueueError } from "../../../mail/queue-error.ts";
+import { escapeXml, readXml, textOf } from "../aws/xml.ts";
 import type { ObjectUpload } from "../object-store.ts";
 import type { S3Requests } from "./requests.ts";
-import { escapeXml, readXml, textOf } from "./xml.ts";
 
 /** Octets of a part, kept in memory until it is stored. S3 wants 5 MiB at least and 10,000 parts at most. */
 const PART_BYTES = 8 * 1024 * 1024;
