@@ -3,6 +3,7 @@ import { homedir, hostname } from "node:os";
 import manifest from "../package.json" with { type: "json" };
 import { fsck } from "./app/fsck.ts";
 import { type ServeFacts, serve } from "./app/serve.ts";
+import { transferMail } from "./app/transfer.ts";
 import { BrokenPipe } from "./cli/cli-error.ts";
 import type { CliParts, Writer } from "./cli/parts.ts";
 import { runCli } from "./cli/run.ts";
@@ -27,6 +28,7 @@ const parts: CliParts = {
     return serve(config, { version: version.version, end, ...watched(config.log.format) });
   },
   fsck,
+  transfer: transferMail,
   selftest: (options, io) => {
     const world = realWorld;
     const stop = stopSignal();

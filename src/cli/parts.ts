@@ -34,12 +34,23 @@ export interface SelftestOptions {
   readonly strict: boolean;
 }
 
+export interface TransferOptions {
+  readonly from: string;
+  readonly to: string;
+  readonly dryRun: boolean;
+  readonly json: boolean;
+  /** Aborted: it ends as soon as nothing is under way. */
+  readonly signal: AbortSignal;
+}
+
 /** All that the command line takes from the rest of the program and from the machine. */
 export interface CliParts extends Io {
   /** Runs the daemon until it is told to stop; resolves with the exit code. */
   readonly serve: (config: Config, io: ServiceIo) => Promise<number>;
   /** Checks a spool that no daemon uses; resolves with the exit code. */
   readonly fsck: (config: Config, options: FsckOptions, io: ServiceIo) => Promise<number>;
+  /** Moves all mail of one store to another one; resolves with the exit code. */
+  readonly transfer: (config: Config, options: TransferOptions, io: Io) => Promise<number>;
   /** Tries a volume out; resolves with the exit code. */
   readonly selftest: (options: SelftestOptions, io: Io) => Promise<number>;
   readonly env: Env;

@@ -24,6 +24,7 @@ import { queueShow } from "./queue-show.ts";
 import { selftestDurability } from "./selftest-durability.ts";
 import { serve } from "./serve.ts";
 import { sink } from "./sink/sink.ts";
+import { transfer } from "./transfer.ts";
 import { version } from "./version.ts";
 
 /** Every command, in the order of the help. */
@@ -41,6 +42,7 @@ export const COMMANDS: readonly Command[] = [
   configCheck,
   configExplain,
   fsck,
+  transfer,
   healthcheck,
   selftestDurability,
   sink,

@@ -1,0 +1,50 @@
+import { existsSync, realpathSync } from "node:fs";
+import type { Config } from "../config/config.ts";
+import { expectedStoreUrl, isStoreUrl, readStoreUrl } from "../config/store-url.ts";
+import { realWorld } from "../lib/world.ts";
+import type { Store } from "../moving/transfer.ts";
+import type { Emit } from "../observe/events.ts";
+import { StoreConfigError } from "../storage/store-config-error.ts";
+import { openStorage, storeName } from "./open-storage.ts";
+
+/** A store that was named on the command line as `--spool` is: a directory, or a URL. */
+export interface NamedStore {
+  /** The configuration of a daemon that would use it. */
+  readonly config: Config;
+  /** The same in every run on this host, and on no other host that of another store. */
+  readonly name: string;
+}
+
+/** Reads the name of a store. Throws `StoreConfigError`. */
+export function namedStore(text: string, config: Config): NamedStore {
+  const { spool } = config;
+  if (!isStoreUrl(text)) {
+    const dir = existsSync(text) ? realpathSync(text) : text;
+    const own = { ...config, spool: { ...spool, dir, url: null } };
+    return { config: own, name: `${config.smtp.hostname}:${dir}` };
+  }
+  const url = readStoreUrl(text);
+  if (url === undefined || url === null)
+    throw new StoreConfigError(`not a store; give ${expectedStoreUrl(text)}`);
+  if (url.kind === "memory") throw new StoreConfigError("memory: ends with its process");
+  const own = { ...config, spool: { ...spool, url } };
+  const name = storeName(own);
+  return { config: own, name: isOfThisHost(name) ? `${config.smtp.hostname}:${name}` : name };
+}
+
+/** What is called the same on every host and is another store there. */
+function isOfThisHost(name: string): boolean {
+  return /\/\/(?:localhost|127\.|\[::1\]|\/|%2f)/iu.test(name);
+}
+
+/** Whether there is a queue to take mail from; a directory is not made for that. */
+export function exists({ config: { spool } }: NamedStore): boolean {
+  return (
+    spool.url !== null || existsSync(`${spool.dir}/queue.db`) || existsSync(`${spool.dir}/content`)
+  );
+}
+
+/** Opens it as a daemon would. */
+export async function openStore({ config, name }: NamedStore, emit: Emit): Promise<Store> {
+  return { name, storage: await openStorage(config, { world: realWorld, emit }) };
+}
