@@ -1,12 +1,14 @@
 import type { Config } from "../config/config.ts";
 import type { World } from "../lib/world.ts";
 import type { Emit } from "../observe/events.ts";
+import { shownS3Url } from "../storage/cloud/s3-url.ts";
 import { openDiskStorage } from "../storage/disk/open.ts";
 import { openMemoryStorage } from "../storage/memory/memory-storage.ts";
 import { openPostgresStorage } from "../storage/postgres/open.ts";
 import { openRedisStorage } from "../storage/redis/open.ts";
 import { shownRedisUrl } from "../storage/redis/redis-url.ts";
 import type { QueueStorage } from "../storage/storage.ts";
+import { StoreConfigError } from "../storage/store-config-error.ts";
 
 export interface StorageParts {
   readonly world: World;
@@ -25,6 +27,8 @@ export async function openStorage(config: Config, parts: StorageParts): Promise<
       const options = { address: url.address, freshBytesMax: config.spool.memory };
       return await openRedisStorage(options, parts);
     }
+    case "s3":
+      throw new StoreConfigError(`${shownS3Url(url.address)} cannot be opened`);
     case "postgres":
       return await openPostgresStorage(url, parts);
   }
@@ -50,6 +54,8 @@ export function storeName({ spool }: Config): string {
       return "memory:";
     case "redis":
       return shownRedisUrl(spool.url.address);
+    case "s3":
+      return shownS3Url(spool.url.address);
     case "postgres":
       return withoutLogin(spool.url.url);
   }

@@ -9,7 +9,7 @@ import {
 } from "./network.ts";
 import { type RelayTarget, readRelayEntry, type Smarthost } from "./relay-url.ts";
 import { listOf, reader } from "./setting.ts";
-import { readStoreUrl, STORE_URL, type StoreUrl } from "./store-url.ts";
+import { expectedStoreUrl, readStoreUrl, type StoreUrl } from "./store-url.ts";
 import { readDuration, readPercent, readSize, readWhole } from "./units.ts";
 
 // The kinds of values that settings have: how each is read, and what is said when it cannot be.
@@ -100,7 +100,7 @@ export const optionalPath = reader<string | null>(`${ABSOLUTE}, or empty`, (raw)
 });
 
 /** The URL of a store, or `null` for the directory. */
-export const storeUrl = reader<StoreUrl | null>(STORE_URL, readStoreUrl);
+export const storeUrl = reader<StoreUrl | null>(expectedStoreUrl, readStoreUrl);
 
 export const hostPorts = listOf(
   reader("host:port such as 127.0.0.1:2525, 0.0.0.0:25 or [::1]:25", readHostPort),

@@ -74,7 +74,7 @@ function withoutQueryLogin(url: string): string {
 export const QUERY_LOGIN = /([?&][^=&]*(?:pass|pwd|user|secret|token)[^=&]*=)[^&]*/giu;
 
 /** A scheme and then neither an address in brackets nor a name, with at most a port behind it. */
-const LOST_HOST = /^(.*?:\/\/)(?!\[[\dA-Fa-f:.]*\](?::\d{0,6}\/?)?$)[^:]*:(?!\d{1,5}\/?$).*$/su;
+const LOST_HOST = /^(.*?:\/\/)(?!\[[\dA-Fa-f:.]*\](?::\d{0,6}\/?)?$)[^:?]*:(?!\d{1,5}\/?$).*$/su;
 
 function readUserinfo(
   text: string | undefined,

@@ -24,14 +24,20 @@ export interface Setting extends About {
 
 type Reader<T> = v.GenericSchema<unknown, T>;
 
-/** A schema out of a pure function; `undefined` means that the value is not what was expected. */
-export function reader<T>(expected: string, read: (raw: unknown) => T | undefined): Reader<T> {
+/**
+ * A schema out of a pure function; `undefined` means that the value is not what was expected, of which a function can say
+ * more.
+ */
+export function reader<T>(
+  expected: string | ((raw: unknown) => string),
+  read: (raw: unknown) => T | undefined,
+): Reader<T> {
   return v.pipe(
     v.unknown(),
     v.rawTransform<unknown, T>(({ dataset, addIssue, NEVER }) => {
       const value = read(dataset.value);
       if (value !== undefined) return value;
-      addIssue({ message: expected });
+      addIssue({ message: typeof expected === "string" ? expected : expected(dataset.value) });
       return NEVER;
     }),
   );

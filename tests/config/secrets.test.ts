@@ -61,6 +61,7 @@ test("what hides a login leaves the host", () => {
   expect(redactLogin("smtp://u:word")).toBe("smtp://<secret>");
   expect(redactLogin("smtp://host:25")).toBe("smtp://host:25");
   expect(redactLogin("mx")).toBe("mx");
+  expect(redactLogin("s3://mail?endpoint=http://h:1")).toBe("s3://mail?endpoint=http://h:1");
 });
 
 test("the login of a store is not shown, wherever in its URL it is", () => {
@@ -68,11 +69,17 @@ test("the login of a store is not shown, wherever in its URL it is", () => {
     ["redis://u:12345,hush@h/0", "redis://<secret>@h/0"],
     ["redis+sentinel://u:hush@a,b/main", "redis+sentinel://<secret>@a,b/main"],
     ["postgres://u:hush@h/db?schema=s", "postgres://<secret>@h/db?schema=s"],
+    ["s3://k:hu/sh@bucket/a?region=eu", "s3://<secret>@bucket/a?region=eu"],
   ] as const) {
     expect(explained([`spool.url=${url}`], "spool.url")).toBe(shown);
   }
   // A start would say where the spool is: it must not come to that.
-  for (const url of ["postgres://h/db?user=u&password=hush", "redis://h/0?password=hush"]) {
+  for (const url of [
+    "postgres://h/db?user=u&password=hush",
+    "redis://h/0?password=hush",
+    "s3://bucket?secret=hush",
+    "s3://k:hush@b",
+  ]) {
     const refused = loadConfig(input({ toml: `spool.url = "${url}"` }));
     expect(refused.kind).toBe("refused");
     expect(JSON.stringify(refused)).not.toContain("hush");
