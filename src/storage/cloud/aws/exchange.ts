@@ -60,7 +60,17 @@ export async function exchange(clock: Clock, asked: Exchange): Promise<Answer> {
 
 function bodyOf({ body, isOnce }: Exchange): Pick<RequestInit, "body"> {
   if (body === undefined) return {};
-  return { body: isOnce && body.length > 0 ? new Blob([body]).stream() : body };
+  return { body: isOnce ? streamOf(body) : body };
+}
+
+/** One of our own: the stream of a `Blob` is known to the platform, which would send it again. */
+function streamOf(body: Uint8Array): ReadableStream<Uint8Array> {
+  return new ReadableStream({
+    start(controller) {
+      if (body.length > 0) controller.enqueue(body);
+      controller.close();
+    },
+  });
 }
 
 class LateError extends Error {
