@@ -1,6 +1,7 @@
 /**
  * The objects that the cloud engine keeps its mail in: the parent's `object_store`. Keys are text of `A-Z a-z 0-9 / . _ -`,
- * at most 1024 octets. A read sees every write, list and removal that ended before it began (as S3 promises).
+ * at most 1024 octets; no part between slashes is `.` or `..`. A read sees every write, list and removal that ended before it
+ * began (as S3 promises).
  *
  * Everything may throw `QueueError`. After an error of `put` or `remove` nobody knows whether it was done: whoever needs to
  * know reads.

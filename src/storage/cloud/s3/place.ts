@@ -8,12 +8,16 @@ export interface S3Place {
   readonly isPathStyle: boolean;
 }
 
+/** Every URL parser would take these away and mean another object. */
+const DOTS = /(?:^|\/)\.{1,2}(?:\/|$)/u;
+
 /** The URL of an object, or of the bucket when `key` is empty. */
 export function objectUrl(
   { endpoint, bucket, isPathStyle }: S3Place,
   key: string,
   query: Readonly<Record<string, string>> = {},
 ): string {
+  if (DOTS.test(key)) throw new Error(`no key of an object: ${key}`);
   const url = new URL(endpoint);
   const host = isPathStyle ? url.host : `${bucket}.${url.host}`;
   const path = isPathStyle ? `/${bucket}/${key}` : `/${key}`;
