@@ -20,6 +20,8 @@ export interface Lane {
   /** Places kept for messages that are being written. */
   reserved: number;
   delivering: number;
+  /** Deliveries that may be under way at once as far as other nodes are concerned; what they share is not decided here. */
+  places: number;
   readonly throttle: Throttle;
   /** Stands in the round of lanes that can start a delivery. */
   queued: boolean;
@@ -47,14 +49,17 @@ export const LANES_MAX = 10_000;
  */
 export class Agenda {
   readonly #options: AgendaOptions;
+  readonly #onPlaces: ((lane: Lane) => void) | undefined;
   readonly #lanes = new Map<string, Lane>();
   readonly #round: Lane[] = [];
   #delivering = 0;
   #waiting = 0;
   #reserved = 0;
 
-  constructor(options: AgendaOptions) {
+  /** With `onPlaces` a lane has no places at first, and whoever is told that it has too few, or too many, changes that. */
+  constructor(options: AgendaOptions, onPlaces?: (lane: Lane) => void) {
     this.#options = options;
+    this.#onPlaces = onPlaces;
   }
 
   get delivering(): number {
@@ -88,8 +93,11 @@ export class Agenda {
         this.unreserve(destinations.slice(0, count));
         return false;
       }
-      this.lane(destination).reserved += 1;
+      const lane = this.lane(destination);
+      lane.reserved += 1;
       this.#reserved += 1;
+      // By the time that the message is stored it may have its place.
+      if (lane.delivering + lane.reserved > lane.places) this.#onPlaces?.(lane);
     }
     return true;
   }
@@ -113,7 +121,7 @@ export class Agenda {
       const lane = this.#round.shift();
       if (lane === undefined) return undefined;
       lane.queued = false;
-      if (!canStart(lane, now)) continue;
+      if (!canStart(lane, now) || lane.delivering >= lane.places) continue;
       const waiting = lane.waiting.shift();
       if (waiting === undefined) continue;
       this.#waiting -= 1;
@@ -128,6 +136,12 @@ export class Agenda {
   done(lane: Lane, now: number): void {
     lane.delivering -= 1;
     this.#delivering -= 1;
+    if (lane.delivering >= lane.places) this.#onPlaces?.(lane);
+    this.#enqueue(lane, now);
+  }
+
+  /** The lane has other places than before. */
+  placesChanged(lane: Lane, now: number): void {
     this.#enqueue(lane, now);
   }
 
@@ -162,6 +176,7 @@ export class Agenda {
       waiting: [],
       reserved: 0,
       delivering: 0,
+      places: this.#onPlaces === undefined ? Number.POSITIVE_INFINITY : 0,
       throttle,
       queued: false,
       passedOver: false,
@@ -176,6 +191,10 @@ export class Agenda {
 
   #enqueue(lane: Lane, now: number): void {
     if (lane.queued || !canStart(lane, now)) return;
+    if (lane.delivering >= lane.places) {
+      this.#onPlaces?.(lane);
+      return;
+    }
     lane.queued = true;
     this.#round.push(lane);
   }

@@ -3,7 +3,7 @@ import type { Emit } from "../observe/events.ts";
 import { CorruptError, LostLeaseError, NotFoundError } from "../storage/storage.ts";
 
 /** What storage is asked for, and may fail at. */
-export type Work = "lease" | "read" | "settle" | "release";
+export type Work = "lease" | "read" | "settle" | "release" | "share";
 
 /** How long storage is left alone after it failed. */
 export const PAUSE_MS = 1000;

@@ -8,6 +8,7 @@ import { Deadlines } from "./deadlines.ts";
 import { Feed } from "./feed.ts";
 import { listen } from "./news.ts";
 import { PAUSE_MS, Persistence } from "./persistence.ts";
+import { Sharing } from "./sharing.ts";
 import { deferSuspended } from "./suspended.ts";
 
 export interface RunnerOptions extends AgendaOptions {
@@ -35,6 +36,7 @@ export class Runner {
   readonly #custody: Custody;
   readonly #persistence: Persistence;
   readonly #feed: Feed;
+  readonly #sharing: Sharing | undefined;
   readonly #running = new Set<Promise<void>>();
   readonly #stopListening = new AbortController();
   #settling = 0;
@@ -52,7 +54,8 @@ export class Runner {
       settle: (...change) =>
         this.#persistence.untilDone("settle", async () => await parts.settle(...change)),
     };
-    this.#agenda = new Agenda(options);
+    this.#sharing = this.#shareLimits(options);
+    this.#agenda = new Agenda(options, this.#sharing && ((lane) => this.#sharing?.note(lane)));
     this.#deadlines = new Deadlines(clock, options.attemptMaxMs);
     this.#custody = new Custody({
       storage,
@@ -197,6 +200,7 @@ export class Runner {
     const waiting = [...this.#agenda.lanes()].flatMap((lane) => this.#agenda.clear(lane));
     this.#giveBack(waiting.map(({ id }) => id));
     while (this.#running.size > 0) await Promise.allSettled(this.#running);
+    await this.#sharing?.stop();
   }
 
   /** Puts leased messages on the agenda, and returns how many. */
@@ -217,6 +221,23 @@ export class Runner {
     this.#giveBack(returned);
     this.#dispatch();
     return taken;
+  }
+
+  /** Where storage counts for all nodes. */
+  #shareLimits({ throttle }: RunnerOptions): Sharing | undefined {
+    const { storage, relay, world } = this.#parts;
+    if (storage.places === undefined) return undefined;
+    return new Sharing({
+      places: storage.places,
+      parked: relay.parked,
+      clock: world.clock,
+      persistence: this.#persistence,
+      limitMax: throttle.limitMax,
+      onChange: (lane) => {
+        this.#agenda.placesChanged(lane, this.#now());
+        this.#dispatch();
+      },
+    });
   }
 
   #trust(lane: Lane): void {

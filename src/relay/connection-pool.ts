@@ -1,4 +1,6 @@
 import type { Clock } from "../lib/world.ts";
+import { Parked } from "./parked.ts";
+import type { ParkedConnections } from "./relay.ts";
 import type { SmtpClient } from "./smtp-session.ts";
 
 export interface PoolOptions {
@@ -19,8 +21,10 @@ export interface ConnectionPool {
   take(key: string): SmtpClient | undefined;
   /** A session was opened, which counts as open until it closes. */
   opened(client: SmtpClient): void;
-  /** Takes a session back after a transaction: it waits for more mail, or gets its goodbye. */
-  give(key: string, client: SmtpClient): void;
+  /** Takes a session back after a transaction for `destination`: it waits for more mail, or gets its goodbye. */
+  give(key: string, client: SmtpClient, destination: string): void;
+  /** As `Relay.parked`. */
+  readonly parked: ParkedConnections;
   stats(): { readonly open: number; readonly idle: number };
   /** Says goodbye to all idle sessions; later ones do not stay. Idempotent. */
   close(): Promise<void>;
@@ -43,6 +47,8 @@ class Pool implements ConnectionPool {
   // In order of return, so that the first one of all expires first.
   readonly #idle = new Map<SmtpClient, Idle>();
   readonly #byKey = new Map<string, Idle[]>();
+  /** The idle ones, and those that say goodbye. */
+  readonly #parked = new Parked();
   #open = 0;
   #isClosed = false;
   #cancelSweep: (() => void) | undefined;
@@ -58,8 +64,19 @@ class Pool implements ConnectionPool {
     if (!entry) return undefined;
     if (same?.length === 0) this.#byKey.delete(key);
     this.#idle.delete(entry.client);
+    this.#parked.delete(entry.client);
     return entry.client;
   }
+
+  readonly parked: ParkedConnections = {
+    count: (destination) => this.#parked.count(destination),
+    dismiss: async (destination, most) => {
+      const clients = this.#parked.of(destination);
+      const excess = clients.slice(0, Math.max(0, clients.length - most));
+      const entries = excess.flatMap((client) => this.#idle.get(client) ?? []);
+      await Promise.all(entries.map((entry) => this.#dismiss(entry)));
+    },
+  };
 
   opened(client: SmtpClient): void {
     this.#open += 1;
@@ -67,10 +84,12 @@ class Pool implements ConnectionPool {
       this.#open -= 1;
       const entry = this.#idle.get(client);
       if (entry) this.#forget(entry);
+      this.#parked.delete(client);
     });
   }
 
-  give(key: string, client: SmtpClient): void {
+  give(key: string, client: SmtpClient, destination: string): void {
+    if (!client.failure) this.#parked.add(client, destination);
     if (client.usable) this.#keep(key, client);
     else if (!client.failure) void this.#renew(key, client);
   }

@@ -5,7 +5,7 @@ import { type ConnectionPool, connectionPool, type PoolOptions } from "./connect
 import { Errand } from "./errand.ts";
 import { type HostMemory, hostMemory } from "./host-memory.ts";
 import type { Answer, PeerFailure } from "./peer-failure.ts";
-import type { Outcome } from "./relay.ts";
+import type { Outcome, ParkedConnections } from "./relay.ts";
 import { connectSmtp } from "./smtp-client.ts";
 import { commandsFor } from "./smtp-commands.ts";
 import type {
@@ -37,14 +37,20 @@ export interface CourierOptions extends SmtpClientOptions, PoolOptions {
 /** Carries messages to the first of several next hops that takes them. Shared by all relays that speak SMTP. */
 export interface Courier {
   /** One outcome for every recipient; hosts are tried in order, until each recipient got an answer that counts. */
-  carry(
-    hops: readonly NextHop[],
-    envelope: Envelope,
-    recipients: readonly Recipient[],
-    signal: AbortSignal,
-  ): Promise<readonly Outcome[]>;
+  carry(load: Load, hops: readonly NextHop[]): Promise<readonly Outcome[]>;
   stats(): { readonly open: number; readonly idle: number };
+  /** As `Relay.parked`. */
+  readonly parked: ParkedConnections;
   close(): Promise<void>;
+}
+
+/** What is carried. */
+export interface Load {
+  readonly envelope: Envelope;
+  readonly recipients: readonly Recipient[];
+  /** As `Relay.destinationOf`: what a connection is kept for afterwards. */
+  readonly destination: string;
+  readonly signal: AbortSignal;
 }
 
 /** What every server takes in one transaction (RFC 5321 §4.5.3.1.8); more recipients go in further ones. */
@@ -54,11 +60,12 @@ export const RECIPIENTS_PER_TRANSACTION_MAX = 100;
 export function courier(options: CourierOptions, world: World): Courier {
   const round = new Round(options, world);
   return {
-    async carry(hops, envelope, recipients, signal) {
+    async carry(load, hops) {
+      const { recipients } = load;
       const outcomes: Outcome[] = [];
       for (let start = 0; start < recipients.length; start += RECIPIENTS_PER_TRANSACTION_MAX) {
         const chunk = recipients.slice(start, start + RECIPIENTS_PER_TRANSACTION_MAX);
-        const errand = new Errand(envelope, chunk, signal, world.clock, options.addressesMax);
+        const errand = new Errand(load, chunk, world.clock, options.addressesMax);
         await round.run(hops, errand);
         outcomes.push(...errand.outcomes.values());
         const last = outcomes.at(-1);
@@ -70,6 +77,7 @@ export function courier(options: CourierOptions, world: World): Courier {
       return outcomes;
     },
     stats: () => round.pool.stats(),
+    parked: round.pool.parked,
     close: () => round.pool.close(),
   };
 }
@@ -171,7 +179,7 @@ class Round {
     signal.removeEventListener("abort", abort);
     if (isReused && diedIdle(answers, signal)) return "dead";
     errand.settle(client, commands, answers, beganAt);
-    this.pool.give(poolKey(hop), client);
+    this.pool.give(poolKey(hop), client, errand.destination);
     return "settled";
   }
 }

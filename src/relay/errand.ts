@@ -9,6 +9,8 @@ import type { SmtpClient } from "./smtp-session.ts";
 /** One message on its way over several hosts, and what became of each recipient so far. */
 export class Errand {
   readonly envelope: Envelope;
+  /** What its connections are kept for afterwards. */
+  readonly destination: string;
   readonly signal: AbortSignal;
   /** By index of the recipient; complete once any host was tried. */
   readonly outcomes = new Map<number, Outcome>();
@@ -23,13 +25,13 @@ export class Errand {
   #transferMs = 0;
 
   constructor(
-    envelope: Envelope,
+    { envelope, destination, signal }: Pick<Errand, "envelope" | "destination" | "signal">,
     recipients: readonly Recipient[],
-    signal: AbortSignal,
     clock: Clock,
     addressesMax: number,
   ) {
     this.envelope = envelope;
+    this.destination = destination;
     this.waiting = recipients;
     this.signal = signal;
     this.addressesLeft = addressesMax;

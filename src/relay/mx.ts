@@ -61,10 +61,15 @@ export function openMxRelay(options: MxOptions, world: World, resolver: Resolver
       await Promise.all(Array.from({ length: DOMAINS_AT_ONCE_MAX }, serve));
       return outcomes;
     },
-    destinationOf: (domain) => asciiDomain(domain) ?? domain.toLowerCase(),
+    destinationOf,
     stats: carrier.stats,
+    parked: carrier.parked,
     close: carrier.close,
   };
+}
+
+function destinationOf(domain: string): string {
+  return asciiDomain(domain) ?? domain.toLowerCase();
 }
 
 async function deliverTo(
@@ -82,7 +87,10 @@ async function deliverTo(
       : await unlessAborted(directory.route(domain), signal);
   if (!("kind" in route)) {
     const lookupMs = clock.now() - startedAt;
-    const outcomes = await carrier.carry(route, envelope, recipients, signal);
+    const outcomes = await carrier.carry(
+      { envelope, recipients, destination: destinationOf(domain), signal },
+      route,
+    );
     return outcomes.map((outcome) => ({ ...outcome, setupMs: outcome.setupMs + lookupMs }));
   }
   const { kind, reply } = classify(route);

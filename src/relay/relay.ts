@@ -13,8 +13,17 @@ export interface Relay {
   destinationOf(domain: string): string;
   /** Connections by state, for metrics. */
   stats(): { readonly open: number; readonly idle: number };
+  /** Connections that are not in use; absent where a delivery leaves none behind. */
+  readonly parked?: ParkedConnections;
   /** Says goodbye to idle peers and closes. Idempotent. */
   close(): Promise<void>;
+}
+
+/** Connections that wait for more mail, or are being closed, by the destination that they were last used for. */
+export interface ParkedConnections {
+  count(destination: string): number;
+  /** Says goodbye to those beyond `most`; resolves when they are closed. */
+  dismiss(destination: string, most: number): Promise<void>;
 }
 
 export interface Delivery {

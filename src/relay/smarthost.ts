@@ -43,9 +43,13 @@ export function openSmarthostRelay(
     }),
   );
   return {
-    deliver: ({ envelope }, signal) => carrier.carry(hops, envelope, envelope.recipients, signal),
+    deliver: ({ envelope }, signal) => {
+      const { recipients } = envelope;
+      return carrier.carry({ envelope, recipients, destination, signal }, hops);
+    },
     destinationOf: () => destination,
     stats: carrier.stats,
+    parked: carrier.parked,
     close: carrier.close,
   };
 }

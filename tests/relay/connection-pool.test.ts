@@ -71,8 +71,8 @@ test("a session comes back to the same next hop only, the last one first", () =>
   const { clock } = manualClock();
   const pool = connectionPool(OPTIONS, clock);
   const [one, two] = [fakeClient(), fakeClient()];
-  pool.give("a", one);
-  pool.give("a", two);
+  pool.give("a", one, "to");
+  pool.give("a", two, "to");
   expect(pool.take("b")).toBeUndefined();
   expect(pool.take("a")).toBe(two);
   expect(pool.take("a")).toBe(one);
@@ -83,9 +83,9 @@ test("a session that waited long enough gets its goodbye, the others stay", () =
   const { clock, pass, timers } = manualClock();
   const pool = connectionPool(OPTIONS, clock);
   const [one, two] = [fakeClient(), fakeClient()];
-  pool.give("a", one);
+  pool.give("a", one, "to");
   pass(600);
-  pool.give("b", two);
+  pool.give("b", two, "to");
   pass(400);
   expect([one.goodbyes, two.goodbyes]).toEqual([1, 0]);
   expect(pool.take("a")).toBeUndefined();
@@ -100,7 +100,7 @@ test("the oldest gives way at the limit of idle sessions", () => {
   const { clock } = manualClock();
   const pool = connectionPool(OPTIONS, clock);
   const clients = [fakeClient(), fakeClient(), fakeClient()];
-  for (const [index, client] of clients.entries()) pool.give(`host${index}`, client);
+  for (const [index, client] of clients.entries()) pool.give(`host${index}`, client, "to");
   expect(clients.map(({ goodbyes }) => goodbyes)).toEqual([1, 0, 0]);
   expect(pool.stats().idle).toBe(2);
 });
@@ -109,13 +109,13 @@ test("a session that carried its share, or is old, does not come back", () => {
   const { clock, pass } = manualClock();
   const pool = connectionPool(OPTIONS, clock);
   const used = { ...fakeClient(), uses: 3 };
-  pool.give("a", used);
+  pool.give("a", used, "to");
   expect(pool.take("a")).toBeUndefined();
   const fresh = { ...fakeClient(), uses: 2 };
-  pool.give("a", fresh);
+  pool.give("a", fresh, "to");
   expect(pool.take("a")).toBe(fresh);
   pass(CONNECTION_AGE_MS_MAX);
-  pool.give("a", fresh);
+  pool.give("a", fresh, "to");
   expect(pool.take("a")).toBeUndefined();
 });
 
@@ -124,7 +124,7 @@ test("a session that closes by itself is forgotten", () => {
   const pool = connectionPool(OPTIONS, clock);
   const client = fakeClient();
   pool.opened(client);
-  pool.give("a", client);
+  pool.give("a", client, "to");
   expect(pool.stats()).toEqual({ open: 1, idle: 1 });
   client.abort();
   expect(pool.stats()).toEqual({ open: 0, idle: 0 });
@@ -135,12 +135,16 @@ test("a dirty session is renewed before it waits, a lost one is not kept", async
   const { clock } = manualClock();
   const pool = connectionPool(OPTIONS, clock);
   const dirty = { ...fakeClient(), usable: false };
-  pool.give("a", dirty);
+  pool.give("a", dirty, "to");
   expect(pool.take("a")).toBeUndefined();
   await Promise.resolve();
   await Promise.resolve();
   expect(pool.take("a")).toBe(dirty);
-  pool.give("b", { ...fakeClient(), usable: false, failure: { kind: "lost", phase: "mail" } });
+  pool.give(
+    "b",
+    { ...fakeClient(), usable: false, failure: { kind: "lost", phase: "mail" } },
+    "to",
+  );
   await Promise.resolve();
   expect(pool.take("b")).toBeUndefined();
 });
@@ -149,9 +153,9 @@ test("after close nothing stays", async () => {
   const { clock, timers } = manualClock();
   const pool = connectionPool(OPTIONS, clock);
   const [idle, late] = [fakeClient(), fakeClient()];
-  pool.give("a", idle);
+  pool.give("a", idle, "to");
   await pool.close();
-  pool.give("a", late);
+  pool.give("a", late, "to");
   expect([idle.goodbyes, late.goodbyes]).toEqual([1, 1]);
   expect(timers()).toBe(0);
 });
