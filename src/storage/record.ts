@@ -1,5 +1,6 @@
 import type { Body, Content } from "../mail/content.ts";
 import type { Client, DsnRequest, Envelope, Notify, Recipient } from "../mail/envelope.ts";
+import { QueueError } from "../mail/queue-error.ts";
 import { isSettlement } from "./message-row.ts";
 import type { Settlement } from "./storage.ts";
 
@@ -114,6 +115,12 @@ function isRecord(json: RecordJson): boolean {
 }
 
 const ID = /^[\w-]{1,64}$/u;
+
+/** Refuses what could not be read back: such mail would be lost when it is read, and not when it is written (P1). */
+export function requireStorable(id: string, { recipients }: Pick<Envelope, "recipients">): void {
+  if (!isRecordId(id)) throw new QueueError("an id has 1 to 64 letters, digits, _ and -");
+  if (recipients.length === 0) throw new QueueError(`message ${id} has no recipients`);
+}
 
 /** Whether a record of this id can be read back. */
 export function isRecordId(id: unknown): id is string {

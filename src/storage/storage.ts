@@ -14,7 +14,8 @@ export interface QueueStorage {
   /**
    * Stores all envelopes or none (P2) and returns their ids in the same order; when it resolves they survive a power
    * cut (P1). Attempts start at 0, the first attempt is due at `timestamp`. An id that is already stored is left as it
-   * is: writing it again is a no-op. With `lease`, the new messages are leased to that holder from the start.
+   * is: writing it again is a no-op. With `lease`, the new messages are leased to that holder from the start. An id has 1
+   * to 64 letters, digits, _ and -, an envelope a recipient. The envelopes share at most one streamed body.
    */
   write(
     envelopes: readonly Envelope[],
@@ -86,7 +87,7 @@ export interface QueueStorage {
   /** Resolves when a small durable write works: what `/readyz` asks. Rejects with what is wrong. */
   probe(): Promise<void>;
 
-  /** Closes after everything under way is durable. Idempotent. */
+  /** Closes after everything under way is durable; from then on every other call is refused. Idempotent. */
   close(): Promise<void>;
 }
 

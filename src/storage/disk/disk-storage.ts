@@ -15,7 +15,7 @@ import {
   storedMessage,
   summaryOf,
 } from "../message-row.ts";
-import { isRecordId } from "../record.ts";
+import { requireStorable } from "../record.ts";
 import {
   CorruptError,
   type Lease,
@@ -161,6 +161,7 @@ export class DiskStorage implements QueueStorage {
   }
 
   async incrementAttempts(id: string): Promise<number> {
+    this.#requireOpen();
     while (this.#settling.has(id)) await this.#settling.change([id]);
     const row = this.#ledger.require(id);
     const attempts = row.attempts + 1;
@@ -186,6 +187,7 @@ export class DiskStorage implements QueueStorage {
   }
 
   async get(id: string): Promise<StoredMessage> {
+    this.#requireOpen();
     const row = this.#ledger.require(id);
     const fresh = this.#parts.fresh.get(id);
     if (fresh !== undefined) return storedMessage(row, fresh);
@@ -195,6 +197,7 @@ export class DiskStorage implements QueueStorage {
   }
 
   async remove(id: string): Promise<void> {
+    this.#requireOpen();
     while (this.#settling.has(id)) await this.#settling.change([id]);
     this.#ledger.forget(id);
     // Also when it is gone already: perhaps not durably yet.
@@ -202,27 +205,33 @@ export class DiskStorage implements QueueStorage {
   }
 
   async lease(now: number, limit: number, options: LeaseOptions): Promise<readonly Lease[]> {
+    this.#requireOpen();
     return this.#ledger.lease(now, limit, options).map(leaseOf);
   }
 
   async renew(ids: readonly string[], holder: string, until: number): Promise<void> {
+    this.#requireOpen();
     this.#ledger.renew(ids, holder, until);
   }
 
   async release(ids: readonly string[], holder: string): Promise<void> {
+    this.#requireOpen();
     this.#ledger.release(ids, holder);
   }
 
   async nextDue(): Promise<number | null> {
+    this.#requireOpen();
     this.#ledger.expire(this.#parts.world.clock.now());
     return this.#ledger.nextDue();
   }
 
   async flush(): Promise<number> {
+    this.#requireOpen();
     return this.#ledger.flush();
   }
 
   async setHeld(id: string, held: boolean): Promise<boolean> {
+    this.#requireOpen();
     while (this.#settling.has(id)) await this.#settling.change([id]);
     const changed = this.#ledger.hold(id, held);
     // Also when it was so already: perhaps not durably yet.
@@ -231,11 +240,13 @@ export class DiskStorage implements QueueStorage {
   }
 
   async list(query: ListQuery): Promise<readonly MessageSummary[]> {
+    this.#requireOpen();
     this.#parts.journal.apply();
     return this.#parts.db.page(query, query.limit).map(summaryOf);
   }
 
   async getInfo(): Promise<StorageInfo> {
+    this.#requireOpen();
     const { db, journal } = this.#parts;
     journal.apply();
     const states = journal.states();
@@ -253,10 +264,12 @@ export class DiskStorage implements QueueStorage {
   }
 
   refusal(): string | undefined {
+    if (this.#closing !== undefined) return "the store is closed";
     return this.#parts.trouble.reason ?? this.#parts.space.refusal();
   }
 
   async probe(): Promise<void> {
+    this.#requireOpen();
     await probeSpool(this.#parts);
   }
 
@@ -363,7 +376,6 @@ function comesWith(entry: Entry, { lease, settlement }: WriteOptions): Partial<E
 
 /** What could not be read back is not taken (P1). */
 function entryOf(id: string, envelope: Envelope, due: number): Entry {
-  if (!isRecordId(id)) throw new QueueError("an id has 1 to 64 letters, digits, _ and -");
-  if (envelope.recipients.length === 0) throw new QueueError(`message ${id} has no recipients`);
+  requireStorable(id, envelope);
   return { id, envelope: numbered(envelope), due };
 }

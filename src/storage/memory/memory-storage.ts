@@ -20,6 +20,7 @@ import {
   storedMessage,
   summaryOf,
 } from "../message-row.ts";
+import { requireStorable } from "../record.ts";
 import {
   type Lease,
   type LeaseOptions,
@@ -113,6 +114,7 @@ class MemoryStorage implements QueueStorage {
   }
 
   async openBody(): Promise<BodySink> {
+    this.#requireOpen();
     return openMemoryBody(this.#bodyBytesMax, this.#bodies);
   }
 
@@ -120,13 +122,14 @@ class MemoryStorage implements QueueStorage {
     const { holder, bounces = [] } = options;
     this.#requireOpen();
     const row = this.#require(id);
+    const adds = bounces.map((bounce) => this.#addition(bounce.id, bounce.envelope, this.#now()));
     if (holder !== undefined) {
       if (!this.#leases.isHeld(id, holder, this.#now())) {
         throw new LostLeaseError(`message ${id} is not leased to ${holder}`);
       }
       this.#leases.end(id);
     }
-    for (const bounce of bounces) this.#addition(bounce.id, bounce.envelope, this.#now())();
+    for (const add of adds) add();
     this.#replace(row, settledRow(row, settlement, this.#waitingEpoch(id)));
   }
 
@@ -135,6 +138,7 @@ class MemoryStorage implements QueueStorage {
   }
 
   async incrementAttempts(id: string): Promise<number> {
+    this.#requireOpen();
     const attempts = this.#require(id).attempts + 1;
     await this.settle(id, { attempts });
     return attempts;
@@ -146,10 +150,12 @@ class MemoryStorage implements QueueStorage {
   }
 
   async *load(): AsyncGenerator<{ readonly timestamp: number; readonly id: string }> {
+    this.#requireOpen();
     for (const { id, due } of [...this.#meta.values()]) yield { timestamp: due, id };
   }
 
   async get(id: string): Promise<StoredMessage> {
+    this.#requireOpen();
     const envelope = this.#envelopes.get(id);
     const row = this.#require(id);
     assert(envelope !== undefined, "what has a state has an envelope");
@@ -157,11 +163,13 @@ class MemoryStorage implements QueueStorage {
   }
 
   async remove(id: string): Promise<void> {
+    this.#requireOpen();
     const row = this.#meta.get(id);
     if (row !== undefined) this.#replace(row, null);
   }
 
   async lease(now: number, limit: number, options: LeaseOptions): Promise<readonly Lease[]> {
+    this.#requireOpen();
     const { holder, until, skip = () => false, timelyOnly = false } = options;
     this.#expireLeases(now);
     const leased: Lease[] = [];
@@ -182,18 +190,21 @@ class MemoryStorage implements QueueStorage {
   }
 
   async renew(ids: readonly string[], holder: string, until: number): Promise<void> {
+    this.#requireOpen();
     for (const id of ids) {
       if (this.#leases.isHeld(id, holder, this.#now())) this.#leases.take(id, holder, until);
     }
   }
 
   async release(ids: readonly string[], holder: string): Promise<void> {
+    this.#requireOpen();
     for (const id of ids) {
       if (this.#leases.isHeld(id, holder, this.#now())) this.#endLease(id);
     }
   }
 
   async nextDue(): Promise<number | null> {
+    this.#requireOpen();
     this.#expireLeases(this.#now());
     let earliest: number | null = null;
     for (const { epoch, due } of this.#meta.values()) {
@@ -206,11 +217,13 @@ class MemoryStorage implements QueueStorage {
   }
 
   async flush(): Promise<number> {
+    this.#requireOpen();
     this.#epoch += 1;
     return [...this.#meta.values()].filter(({ epoch }) => epoch < EPOCH_LEASED).length;
   }
 
   async setHeld(id: string, held: boolean): Promise<boolean> {
+    this.#requireOpen();
     const row = this.#require(id);
     if ((row.epoch === EPOCH_HELD) === held) return false;
     const due = held ? row.due : this.#now();
@@ -219,11 +232,13 @@ class MemoryStorage implements QueueStorage {
   }
 
   async list(query: ListQuery): Promise<readonly MessageSummary[]> {
+    this.#requireOpen();
     const found = this.#inOrder().filter((row) => agrees(row, query));
     return found.slice(0, query.limit).map(summaryOf);
   }
 
   async getInfo(): Promise<StorageInfo> {
+    this.#requireOpen();
     const rows = this.#inOrder();
     const states = { incoming: 0, active: 0, deferred: 0, hold: 0 };
     let bytes = 0;
@@ -257,6 +272,7 @@ class MemoryStorage implements QueueStorage {
     due: number,
     { lease, settlement }: WriteOptions = {},
   ): () => void {
+    requireStorable(id, given);
     const envelope = numbered(given);
     const size = contentSize(envelope.content);
     const epoch = lease ? EPOCH_LEASED : this.#epoch;

@@ -15,6 +15,7 @@ import {
   numbered,
   settledRow,
 } from "../message-row.ts";
+import { requireStorable } from "../record.ts";
 import type { ServerClock } from "../server-clock.ts";
 import type {
   Lease,
@@ -360,5 +361,6 @@ function sourceOver(bytes: Uint8Array): SourceBody {
 }
 
 function newMessage(id: string, envelope: Envelope, due: number): NewMessage {
+  requireStorable(id, envelope);
   return { id, envelope: numbered(envelope), due };
 }

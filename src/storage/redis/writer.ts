@@ -4,6 +4,7 @@ import { adoptBodies } from "../adopt-bodies.ts";
 import { type Batch, openBatch } from "../batch.ts";
 import type { FreshMessages } from "../fresh.ts";
 import { numbered } from "../message-row.ts";
+import { requireStorable } from "../record.ts";
 import type { Settlement, Tenure, WriteOptions } from "../storage.ts";
 import { openUpload, type Uploads } from "./bodies.ts";
 import type { Confirm } from "./confirmation.ts";
@@ -84,6 +85,7 @@ export class Writer {
     const adopted = await adoptBodies(given, this.#uploads, async () => this.openBody());
     const own = adopted.envelopes.map((envelope, index): Entry => {
       const { id = "", due = 0, settlement } = entries[index] ?? {};
+      requireStorable(id, envelope);
       return { id, due, settlement, envelope: numbered(envelope) };
     });
     const toServer = (instant: number): number => time.toServer(instant);
