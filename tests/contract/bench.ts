@@ -6,6 +6,8 @@ export interface OpenedStorage extends AsyncDisposable {
   readonly storage: QueueStorage;
   /** Processes share it and tell each other of mail: `wait` has something to wait for. */
   readonly hasNews?: true;
+  /** Bodies are in the memory of this process, for want of another place. */
+  readonly isInMemory?: true;
 }
 
 export type OpenStorage = (world: TestWorld) => Promise<OpenedStorage>;
@@ -23,13 +25,14 @@ export const LATER = 60_000;
 
 export async function openBench(open: OpenStorage): Promise<Bench> {
   const world = testWorld();
-  const { storage, hasNews, [Symbol.asyncDispose]: close } = await open(world);
+  const { storage, hasNews, isInMemory, [Symbol.asyncDispose]: close } = await open(world);
   const now = () => world.clock.now();
   const lease = (limit = 100, holder = "me") =>
     storage.lease(now(), limit, { holder, until: now() + LATER });
   return {
     storage,
     ...(hasNews && { hasNews }),
+    ...(isInMemory && { isInMemory }),
     world,
     now,
     lease,

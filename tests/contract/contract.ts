@@ -1,6 +1,8 @@
 import { arriveContract } from "./arrive.ts";
 import type { OpenStorage } from "./bench.ts";
+import { edgeContract } from "./edges.ts";
 import { listContract } from "./list.ts";
+import { octetContract } from "./octets.ts";
 import { scheduleContract } from "./schedule.ts";
 import { settleContract } from "./settle.ts";
 import { writeContract } from "./write.ts";
@@ -12,4 +14,6 @@ export function storageContract(name: string, open: OpenStorage): void {
   settleContract(name, open);
   scheduleContract(name, open);
   listContract(name, open);
+  edgeContract(name, open);
+  octetContract(name, open);
 }

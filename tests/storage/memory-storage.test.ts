@@ -7,11 +7,11 @@ import type { MessageRow } from "../../src/storage/message-row.ts";
 import { storageContract } from "../contract/contract.ts";
 import { envelope, testWorld } from "./fixtures.ts";
 
-const OPTIONS = { bodyBytesMax: 16 * 1024 * 1024 };
+const OPTIONS = { bodyBytesMax: 32 * 1024 * 1024 };
 
 storageContract("memory", async (world) => {
   const storage = openMemoryStorage(OPTIONS, { world });
-  return { storage, [Symbol.asyncDispose]: () => storage.close() };
+  return { storage, isInMemory: true, [Symbol.asyncDispose]: () => storage.close() };
 });
 
 describe("the memory engine", () => {

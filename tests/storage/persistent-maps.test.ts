@@ -8,7 +8,7 @@ import { startChild } from "../support/child.ts";
 import { tempDir } from "../support/temp-dir.ts";
 import { bytesOf, envelope, idOf, testWorld } from "./fixtures.ts";
 
-const OPTIONS = { bodyBytesMax: 16 * 1024 * 1024 };
+const OPTIONS = { bodyBytesMax: 32 * 1024 * 1024 };
 
 function openOver(path: string, world = testWorld()) {
   const maps = openPersistentMaps(path);
@@ -25,6 +25,7 @@ storageContract("memory over persistent maps", async (world) => {
   const { storage, close } = openOver(dir.join("queue.sqlite"), world);
   return {
     storage,
+    isInMemory: true,
     async [Symbol.asyncDispose]() {
       await close();
       await dir[Symbol.asyncDispose]();
