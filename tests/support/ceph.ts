@@ -194,6 +194,8 @@ function configuration(
     "osd pool default pg autoscale mode": "off",
     "mon allow pool size one": true,
     "mon max pg per osd": 1000,
+    // A gateway that was killed still counts as one that must hear of a new bucket, for so long.
+    "osd client watch timeout": 1,
     "paxos propose interval": 0.01,
     "paxos min wait": 0.01,
     "mon tick interval": 1,

@@ -103,7 +103,7 @@ export class S3Requests {
     }
     // By now the answer has told what time it is there.
     if (error.code === "RequestTimeTooSkewed") return attempt === 1;
-    return error.isBusy || (isRepeatable && error.status >= 500 && error.status !== 501);
+    return error.isBusy || (isRepeatable && !error.isLasting);
   }
 
   async #once(request: S3Request, credentials: Credentials): Promise<Answer> {

@@ -18,13 +18,17 @@ export class S3Error extends QueueError {
   readonly status: number;
   /** `SlowDown`, `AccessDenied`...; the status in words when the answer names none. */
   readonly code: string;
+  /** Nothing but time or an operator changes it: the same would be answered at once. */
+  readonly isLasting: boolean;
   /** The region that the answer says is right. */
   readonly region: string | undefined;
 
   constructor(what: string, { status, code, region }: Refusal) {
+    const isFull = status === 507 || FULL_CODES.test(code);
     super(`the object store answered ${code} (${status}) to ${what}`, {
-      reply: status === 507 || FULL_CODES.test(code) ? FULL : SICK,
+      reply: isFull ? FULL : SICK,
     });
+    this.isLasting = status < 500 || status === 501 || isFull;
     this.status = status;
     this.code = code;
     this.region = region;
