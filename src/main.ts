@@ -2,6 +2,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { homedir, hostname } from "node:os";
 import manifest from "../package.json" with { type: "json" };
 import { fsck } from "./app/fsck.ts";
+import { importQueue } from "./app/import.ts";
 import { type ServeFacts, serve } from "./app/serve.ts";
 import { transferMail } from "./app/transfer.ts";
 import { BrokenPipe } from "./cli/cli-error.ts";
@@ -29,6 +30,7 @@ const parts: CliParts = {
   },
   fsck,
   transfer: transferMail,
+  importMail: importQueue,
   selftest: (options, io) => {
     const world = realWorld;
     const stop = stopSignal();

@@ -21,7 +21,7 @@ export function namedStore(text: string, config: Config): NamedStore {
   if (!isStoreUrl(text)) {
     const dir = existsSync(text) ? realpathSync(text) : text;
     const own = { ...config, spool: { ...spool, dir, url: null } };
-    return { config: own, name: `${config.smtp.hostname}:${dir}` };
+    return { config: own, name: nameOnHost(config, dir) };
   }
   const url = readStoreUrl(text);
   if (url === undefined || url === null)
@@ -29,7 +29,12 @@ export function namedStore(text: string, config: Config): NamedStore {
   if (url.kind === "memory") throw new StoreConfigError("memory: ends with its process");
   const own = { ...config, spool: { ...spool, url } };
   const name = storeName(own);
-  return { config: own, name: isOfThisHost(name) ? `${config.smtp.hostname}:${name}` : name };
+  return { config: own, name: isOfThisHost(name) ? nameOnHost(config, name) : name };
+}
+
+/** A name that says on which host it means something. */
+export function nameOnHost({ smtp }: Config, name: string): string {
+  return `${smtp.hostname}:${name}`;
 }
 
 /** What is called the same on every host and is another store there. */

@@ -3,6 +3,8 @@ import { exit } from "../lib/sysexits.ts";
 import { printable } from "../mail/reply.ts";
 import type { MoveReport } from "../moving/report.ts";
 import type { Emit } from "../observe/events.ts";
+import { LockedError } from "../storage/disk/lock.ts";
+import { exitCodeOf, startError } from "./start-error.ts";
 
 /** Where a command that moves mail writes. */
 export interface MovingIo {
@@ -43,7 +45,7 @@ export async function tellReport(
   io: MovingIo,
 ): Promise<void> {
   if (io.stderr.colour) await io.stderr.write("\r");
-  for (const { id, text } of report.leftNames) {
+  for (const { id, text } of [...report.notes, ...report.leftNames]) {
     await io.stderr.write(`${printable(`${id}: ${text}`, LINE_MAX)}\n`);
   }
   const unnamed = report.left - report.leftNames.length;
@@ -65,9 +67,16 @@ function countsText({ moved, resumed, known, gone, left, halfway }: MoveReport):
   return parts.join(", ");
 }
 
+/** Tells why a store cannot be opened; resolves with the exit code. */
+export async function tellOpenError(error: unknown, io: MovingIo): Promise<number> {
+  const advice = error instanceof LockedError ? "; stop the daemon first" : "";
+  await io.stderr.write(`${startError(error)}${advice}\n`);
+  return exitCodeOf(error);
+}
+
 /** 0: all of it is done. 75: running it again goes on. 65: somebody has to look at what was left. */
-export function moveExit({ stopped, halfway, leftNames, left }: MoveReport): number {
+export function moveExit({ stopped, halfway, leftNames, left, notes }: MoveReport): number {
   const isForLater = leftNames.some(({ reason }) => reason === "busy");
   if (stopped !== undefined || halfway > 0 || isForLater) return exit.temporary;
-  return left > 0 ? exit.data : exit.ok;
+  return left > 0 || notes.length > 0 ? exit.data : exit.ok;
 }

@@ -4,10 +4,15 @@ import { terminalJson } from "../lib/json.ts";
 import { exit } from "../lib/sysexits.ts";
 import { realWorld } from "../lib/world.ts";
 import { type Store, transfer } from "../moving/transfer.ts";
-import { LockedError } from "../storage/disk/lock.ts";
 import { exists, type NamedStore, namedStore, openStore } from "./moving-store.ts";
-import { type MovingIo, moveExit, progressOn, tellOn, tellReport } from "./moving-words.ts";
-import { exitCodeOf, startError } from "./start-error.ts";
+import {
+  type MovingIo,
+  moveExit,
+  progressOn,
+  tellOn,
+  tellOpenError,
+  tellReport,
+} from "./moving-words.ts";
 
 export interface TransferOptions {
   /** Stores, named as for `--spool`. */
@@ -33,9 +38,7 @@ export async function transferMail(
     await io.stderr.write(`${refusal}\n`);
     return exit.usage;
   } catch (error) {
-    const advice = error instanceof LockedError ? "; stop the daemon first" : "";
-    await io.stderr.write(`${startError(error)}${advice}\n`);
-    return exitCodeOf(error);
+    return await tellOpenError(error, io);
   }
 }
 

@@ -6,13 +6,13 @@ import type { Writer } from "./parts.ts";
 
 /** The list of all commands. */
 export function overview(commands: readonly Command[], writer: Writer): string {
-  const lines = commands.map(({ name, summary }) => `  ${name.padEnd(16)} ${summary}`);
+  const lines = commands.map(({ name, summary }) => `  ${name.padEnd(20)} ${summary}`);
   return `${paint(writer, "bold", "slimta-queue")}: a durable mail queue in one executable
 
 Usage: slimta-queue COMMAND [flags]
 
 ${lines.join("\n")}
-  help             explain a command
+  help                 explain a command
 
 "slimta-queue COMMAND --help" tells more. Settings: "slimta-queue config explain".
 `;

@@ -43,6 +43,27 @@ export interface TransferOptions {
   readonly signal: AbortSignal;
 }
 
+/** The queue of another program, as the command line names it. */
+export type ForeignQueue =
+  | { readonly kind: "slimta-disk"; readonly envDir: string; readonly metaDir: string }
+  | { readonly kind: "slimta-redis"; readonly url: string; readonly prefix: string }
+  | {
+      readonly kind: "postfix";
+      readonly queueDir: string | undefined;
+      readonly configDir: string | undefined;
+    };
+
+export interface ImportOptions {
+  readonly from: ForeignQueue;
+  readonly to: string;
+  /** Removes from the other queue what is stored here. */
+  readonly remove: boolean;
+  readonly dryRun: boolean;
+  readonly json: boolean;
+  /** Aborted: it ends as soon as nothing is under way. */
+  readonly signal: AbortSignal;
+}
+
 /** All that the command line takes from the rest of the program and from the machine. */
 export interface CliParts extends Io {
   /** Runs the daemon until it is told to stop; resolves with the exit code. */
@@ -51,6 +72,8 @@ export interface CliParts extends Io {
   readonly fsck: (config: Config, options: FsckOptions, io: ServiceIo) => Promise<number>;
   /** Moves all mail of one store to another one; resolves with the exit code. */
   readonly transfer: (config: Config, options: TransferOptions, io: Io) => Promise<number>;
+  /** Takes over the queue of another program; resolves with the exit code. */
+  readonly importMail: (config: Config, options: ImportOptions, io: Io) => Promise<number>;
   /** Tries a volume out; resolves with the exit code. */
   readonly selftest: (options: SelftestOptions, io: Io) => Promise<number>;
   readonly env: Env;

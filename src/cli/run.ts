@@ -10,6 +10,8 @@ import { CONFIG_OPTIONS } from "./configured.ts";
 import { fsck } from "./fsck.ts";
 import { healthcheck } from "./healthcheck.ts";
 import { helpFor, overview } from "./help.ts";
+import { importPostfix } from "./import-postfix.ts";
+import { importSlimtaDisk, importSlimtaRedis } from "./import-slimta.ts";
 import { paint } from "./paint.ts";
 import type { CliParts } from "./parts.ts";
 import { queueBounce } from "./queue-bounce.ts";
@@ -43,6 +45,9 @@ export const COMMANDS: readonly Command[] = [
   configExplain,
   fsck,
   transfer,
+  importSlimtaDisk,
+  importSlimtaRedis,
+  importPostfix,
   healthcheck,
   selftestDurability,
   sink,

@@ -39,8 +39,8 @@ export const transfer: Command = {
 };
 
 /** The value of a flag that has to be there. */
-export function required(args: Arguments, name: string): string {
+export function required(args: Arguments, name: string, kind = "STORE"): string {
   const value = args.get(name);
-  if (value === undefined || value === "") throw usageError(`--${name} STORE is missing`);
+  if (value === undefined || value === "") throw usageError(`--${name} ${kind} is missing`);
   return value;
 }

@@ -46,8 +46,6 @@ export interface Landing {
   find(id: string): Promise<StoredMessage | undefined>;
   /** Whether it landed in a run of the same move, and is not finished. */
   isUnfinished(message: StoredMessage): boolean;
-  /** Until when a run has it that may be alive; `undefined`: none has. */
-  ownedUntil(message: StoredMessage): number | undefined;
   /** Stores it, held. Without effect when it has landed before. */
   land(freight: Freight): Promise<void>;
   /** From now on it is delivered from here; a held one waits for its operator. */
@@ -56,6 +54,11 @@ export interface Landing {
   withdraw(id: string): Promise<void>;
   /** Everything that is unfinished. */
   unfinished(): AsyncGenerator<StoredMessage>;
+  /**
+   * Waits until no run has an unfinished message. One that was killed leaves leases behind, which end soon; one that lives
+   * finishes what it has, which is told by an error. False: the wait was aborted.
+   */
+  untilNobodys(message: StoredMessage, signal: AbortSignal): Promise<boolean>;
 }
 
 export function openLanding(parts: LandingParts): Landing {
@@ -66,7 +69,6 @@ export function openLanding(parts: LandingParts): Landing {
   return {
     find,
     isUnfinished,
-    ownedUntil: ({ lease }) => (lease && lease.until > clock.now() ? lease.until : undefined),
     land: (freight) => land(freight, parts),
 
     async finish(id, held) {
@@ -89,7 +91,25 @@ export function openLanding(parts: LandingParts): Landing {
     },
 
     unfinished: () => unfinished(target, isUnfinished),
+
+    async untilNobodys(message, signal) {
+      const until = ownedUntil(message, clock);
+      if (until === undefined) return true;
+      await new Promise<void>((resolve) => {
+        clock.after(until - clock.now() + 1, resolve);
+        signal.addEventListener("abort", () => resolve(), { once: true });
+      });
+      if (signal.aborted) return false;
+      const now = await find(message.id);
+      if (now && isUnfinished(now) && ownedUntil(now, clock) === undefined) return true;
+      throw new Error(`another move into ${to} is at work`);
+    },
   };
+}
+
+/** Until when a run has it that may be alive; `undefined`: none has. */
+function ownedUntil({ lease }: StoredMessage, clock: Clock): number | undefined {
+  return lease && lease.until > clock.now() ? lease.until : undefined;
 }
 
 async function* unfinished(

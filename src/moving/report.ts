@@ -18,6 +18,12 @@ export interface Left {
   readonly text: string;
 }
 
+/** A message that was taken, although not all of what was known of it could be. */
+export interface Note {
+  readonly id: string;
+  readonly text: string;
+}
+
 /** What a move has done. */
 export interface MoveReport {
   /** They are in the target, and will be delivered from there. */
@@ -31,6 +37,8 @@ export interface MoveReport {
   readonly left: number;
   /** The first of them by name. */
   readonly leftNames: readonly Left[];
+  /** What is to be known of messages that were taken all the same; the first of them. */
+  readonly notes: readonly Note[];
   /** Those that are held at both ends until the same move is run again. */
   readonly halfway: number;
   /** Why it ended before its time. */
@@ -49,11 +57,16 @@ export class Tally {
   halfway = 0;
   #left = 0;
   readonly #names: Left[] = [];
+  readonly #notes: Note[] = [];
   #stopped: string | undefined;
 
   leave(id: string, reason: LeftReason, text: string): void {
     this.#left += 1;
     if (this.#names.length < NAMES_MAX) this.#names.push({ id, reason, text });
+  }
+
+  note(id: string, text: string): void {
+    if (this.#notes.length < NAMES_MAX) this.#notes.push({ id, text });
   }
 
   /** Ends the move as soon as nothing is under way; the first reason counts. */
@@ -74,6 +87,7 @@ export class Tally {
     const { moved, resumed, known, gone, halfway } = this;
     const counts = { moved, resumed, known, gone, halfway, left: this.#left };
     const stopped = this.#stopped;
-    return { ...counts, leftNames: this.#names, ...(stopped !== undefined && { stopped }) };
+    const names = { leftNames: this.#names, notes: this.#notes };
+    return { ...counts, ...names, ...(stopped !== undefined && { stopped }) };
   }
 }

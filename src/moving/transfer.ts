@@ -102,7 +102,7 @@ async function* everything(storage: QueueStorage): AsyncGenerator<MessageSummary
 async function resume(message: StoredMessage, each: Each): Promise<void> {
   const { landing, from, to, tally } = each;
   const { id, moving } = message;
-  if (!(await isNobodys(message, each))) return;
+  if (!(await landing.untilNobodys(message, each.signal))) return;
   if ((await found(from.storage, id)) !== undefined) {
     // It is moved anew, with what has become of it meanwhile.
     await at(to, () => to.storage.remove(id));
@@ -111,21 +111,6 @@ async function resume(message: StoredMessage, each: Each): Promise<void> {
   await at(to, () => landing.finish(id, moving?.held ?? false));
   tally.moved += 1;
   tally.resumed += 1;
-}
-
-/** Whether the run that left it is dead: its leases end, nobody renews them, and nobody finishes what is under them. */
-async function isNobodys(message: StoredMessage, each: Each): Promise<boolean> {
-  const { landing, clock, to, signal } = each;
-  const until = landing.ownedUntil(message);
-  if (until === undefined) return true;
-  await new Promise<void>((resolve) => {
-    clock.after(until - clock.now() + 1, resolve);
-    signal.addEventListener("abort", () => resolve(), { once: true });
-  });
-  if (signal.aborted) return false;
-  const now = await landing.find(message.id);
-  if (now && landing.isUnfinished(now) && landing.ownedUntil(now) === undefined) return true;
-  throw new Error(`another transfer into ${to.name} is at work`);
 }
 
 async function move(summary: MessageSummary, each: Each): Promise<void> {

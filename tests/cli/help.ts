@@ -32,6 +32,7 @@ export function parts(given: Partial<CliParts> = {}): CliParts {
     serve: async () => 0,
     fsck: async () => 0,
     transfer: async () => 0,
+    importMail: async () => 0,
     selftest: async () => 0,
     env: {},
     facts: { uid: 0, home: "/root", hostname: "mx.example.org" },
