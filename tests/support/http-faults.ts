@@ -1,9 +1,11 @@
 import { createServer, type IncomingMessage, request, type ServerResponse } from "node:http";
+import { createServer as createTlsServer } from "node:https";
 import type { AddressInfo } from "node:net";
+import type { TlsMaterial } from "../../src/edge/smtp.ts";
 
 /** A proxy in front of a real HTTP server, which can go wrong in between. */
 export interface HttpFaults extends AsyncDisposable {
-  /** `http://127.0.0.1:PORT` */
+  /** `http://127.0.0.1:PORT`, or `https:` */
   readonly endpoint: string;
   /** Requests in the order in which they came, as `PUT /bucket/key?query`, or `POST / ReceiveMessage` of SQS. */
   readonly seen: readonly string[];
@@ -41,13 +43,17 @@ export function s3Error(status: number, code: string, more = ""): Fault {
   return { kind: "answer", status, body, headers: { "content-type": "application/xml" } };
 }
 
-/** Stands in front of `target`, which is told the name by which the client called the proxy: signatures hold it. */
-export async function startHttpFaults(target: string): Promise<HttpFaults> {
+/**
+ * Stands in front of `target`, which is told the name by which the client called the proxy: signatures hold it. With a
+ * certificate it talks TLS to clients.
+ */
+export async function startHttpFaults(target: string, tls?: TlsMaterial): Promise<HttpFaults> {
   const seen: string[] = [];
   const rules: Rule[] = [];
-  const server = createServer((asked, answer) => {
+  const listener = (asked: IncomingMessage, answer: ServerResponse): void => {
     handle(asked, answer).catch(() => asked.socket.destroy());
-  });
+  };
+  const server = tls === undefined ? createServer(listener) : createTlsServer({ ...tls }, listener);
 
   async function handle(asked: IncomingMessage, answer: ServerResponse): Promise<void> {
     const action = String(asked.headers["x-amz-target"] ?? "").replace("AmazonSQS.", " ");
@@ -77,7 +83,7 @@ export async function startHttpFaults(target: string): Promise<HttpFaults> {
 
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   return {
-    endpoint: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    endpoint: `http${tls === undefined ? "" : "s"}://127.0.0.1:${(server.address() as AddressInfo).port}`,
     seen,
     next: (pattern, fault, times = 1) => void rules.push({ pattern, fault, left: times }),
     heal: () => void rules.splice(0),
