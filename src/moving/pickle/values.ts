@@ -60,7 +60,8 @@ const NAMES = new Set([
   "copyreg.__newobj__",
   "_codecs.encode",
 ]);
-const EMAIL = /^email(?:\.[A-Za-z_]\w*)+$/u;
+const EMAIL =
+  /^email\.(?:message\.Message|_policybase\.Compat32|charset\.Charset|header\.Header|errors\.\w+)$/u;
 
 /** The modules of Python 2 by their names of today. */
 const RENAMED: Readonly<Record<string, string>> = {
