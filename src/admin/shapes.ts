@@ -20,6 +20,7 @@ export function queueJson(status: QueueStatus, now: number) {
       delivering: destination.delivering,
       waiting: destination.waiting,
       limit: destination.limit,
+      places: destination.places ?? null,
       suspended_until: instant(destination.suspendedUntil),
       last_failure: destination.lastFailure,
     })),
@@ -32,7 +33,7 @@ export function oldestSeconds({ oldestAt }: QueueStatus, now: number): number | 
   return oldestAt === null ? null : Math.max(0, Math.round((now - oldestAt) / 1000));
 }
 
-/** One message in the JSON of `GET /v1/messages`; with its recipients when they were read. */
+/** One message in the JSON of `GET /v1/messages`; with its recipients and who has it when they were read. */
 export function summaryJson(summary: Summary, detail: MessageDetail | undefined) {
   return {
     id: summary.id,
@@ -44,8 +45,13 @@ export function summaryJson(summary: Summary, detail: MessageDetail | undefined)
     attempts: summary.attempts,
     domain: summary.domain,
     recipient_count: summary.recipientCount,
-    ...(detail === undefined ? {} : { recipients: recipientsOf(detail).map(briefly) }),
+    ...(detail && { holder: holderOf(detail), recipients: recipientsOf(detail).map(briefly) }),
   };
+}
+
+/** Which node has it; null for nobody, and for a store that only one process uses. */
+function holderOf({ lease }: MessageDetail): string | null {
+  return lease?.holder ?? null;
 }
 
 function briefly({ address, status, reason }: RecipientJson) {
@@ -68,7 +74,7 @@ export function detailJson(detail: MessageDetail) {
     delay_notified: detail.delayNotified,
     recipient_count: detail.recipientCount,
     client: { ip: client.ip, host: client.host, name: client.name, protocol: client.protocol },
-    holder: detail.lease?.holder ?? null,
+    holder: holderOf(detail),
     leased_until: instant(detail.lease?.until ?? null),
     recipients: recipientsOf(detail),
   };

@@ -47,13 +47,16 @@ export function queueText(status: QueueStatus, now: number): string {
 
 function destinationsText({ destinations }: QueueStatus, now: number): string {
   if (destinations.length === 0) return "";
-  const head = `\n  ${"destination".padEnd(NAME_MAX)}     now  waiting  limit\n`;
+  const isShared = destinations.some(({ places }) => places !== undefined);
+  const title = isShared ? "limit  places" : "limit";
+  const head = `\n  ${"destination".padEnd(NAME_MAX)}     now  waiting  ${title}\n`;
   const rows = destinations.map((one) => {
     const name = shortened(printable(one.destination, NAME_MAX * 2), NAME_MAX).padEnd(NAME_MAX);
     const numbers = [
       count(one.delivering).padStart(8),
       count(one.waiting).padStart(9),
       count(one.limit).padStart(7),
+      one.places === undefined ? "" : count(one.places).padStart(8),
     ].join("");
     return `  ${name}${numbers}\n${troubleText(one, now)}`;
   });
@@ -97,8 +100,8 @@ export function messagesText(
   if (messages.length === 0) return "No message.\n";
   const head = "ID                STATE          SIZE      AGE  TRIES  NEXT\n";
   const rows = messages.map(({ summary, detail }) => {
-    const recipients = detail === undefined ? "" : recipientsText(detail);
-    return `${summaryText(summary, now)}${recipients}`;
+    const more = detail === undefined ? "" : `${holderText(detail)}${recipientsText(detail)}`;
+    return `${summaryText(summary, now)}${more}`;
   });
   const more = next === null ? "" : `\nThere is more: after=${next}\n`;
   return head + rows.join("") + more;
@@ -124,6 +127,10 @@ function summaryText(summary: Summary, now: number): string {
 function nextText(state: Summary["state"], due: number, now: number): string {
   if (state === "hold") return "held";
   return state === "active" ? "under way" : until(due, now);
+}
+
+function holderText({ lease }: MessageDetail): string {
+  return lease === undefined ? "" : `      held by   ${printable(lease.holder, 200)}\n`;
 }
 
 function recipientsText(detail: MessageDetail): string {

@@ -12,4 +12,8 @@ test("where nodes share a queue it is said who has a message", async () => {
   });
   const text = await (await app.request(`/v1/messages/${IDS[0]}?format=text`)).text();
   expect(text).toContain(lease.holder);
+  const list = await app.request("/v1/messages?limit=1&recipients=true");
+  expect(await list.json()).toMatchObject({ messages: [{ holder: lease.holder }] });
+  const page = await app.request("/v1/messages?limit=1&recipients=true&format=text");
+  expect(await page.text()).toContain(`held by   ${lease.holder}`);
 });
