@@ -1,14 +1,14 @@
 import type { Config } from "../config/config.ts";
 import type { World } from "../lib/world.ts";
 import type { Emit } from "../observe/events.ts";
+import { openS3Storage } from "../storage/cloud/open-s3-storage.ts";
 import { shownS3Url } from "../storage/cloud/s3-url.ts";
-import { openDiskStorage } from "../storage/disk/open.ts";
+import { type DiskStorageOptions, openDiskStorage } from "../storage/disk/open.ts";
 import { openMemoryStorage } from "../storage/memory/memory-storage.ts";
 import { openPostgresStorage } from "../storage/postgres/open.ts";
 import { openRedisStorage } from "../storage/redis/open.ts";
 import { shownRedisUrl } from "../storage/redis/redis-url.ts";
 import type { QueueStorage } from "../storage/storage.ts";
-import { StoreConfigError } from "../storage/store-config-error.ts";
 
 export interface StorageParts {
   readonly world: World;
@@ -27,8 +27,11 @@ export async function openStorage(config: Config, parts: StorageParts): Promise<
       const options = { address: url.address, freshBytesMax: config.spool.memory };
       return await openRedisStorage(options, parts);
     }
-    case "s3":
-      throw new StoreConfigError(`${shownS3Url(url.address)} cannot be opened`);
+    case "s3": {
+      const { address } = url;
+      const options = { address, env: process.env, freshBytesMax: config.spool.memory };
+      return await openS3Storage(options, parts);
+    }
     case "postgres":
       return await openPostgresStorage(url, parts);
   }
@@ -37,7 +40,8 @@ export async function openStorage(config: Config, parts: StorageParts): Promise<
 const MEMORY_WARNING =
   "the queue is kept in memory (spool memory:): EVERYTHING THAT IS ACCEPTED IS LOST when this process ends";
 
-function diskOptions({ spool }: Config) {
+/** What the configuration says about a spool directory. */
+export function diskOptions({ spool }: Config): DiskStorageOptions {
   return {
     directory: spool.dir,
     freshBytesMax: spool.memory,

@@ -1,0 +1,193 @@
+import type { MessageState, StorageInfo } from "../storage.ts";
+import { CORRUPT, DUE, MAIL } from "./keys.ts";
+import { stateOfMarker } from "./listing.ts";
+import { type Marker, parseMarker } from "./marker.ts";
+import type { CloudPart } from "./part.ts";
+import type { Reader } from "./reader.ts";
+
+/** Up to so many messages are counted when asked. */
+const EXACT_MAX = 10_000;
+/** What was counted is believed so long, if this node changes nothing. */
+const EXACT_MS = 250;
+/** More are counted in the background, a page at a time, and again when it is so long ago. */
+const PAGE_PAUSE_MS = 100;
+const RECOUNT_MS = 60_000;
+/** Messages below which they are counted when asked, again. */
+const FEW = 8000;
+
+interface Totals {
+  readonly states: Record<MessageState, number>;
+  bytes: number;
+}
+
+const none = (): Totals => ({ states: { incoming: 0, active: 0, deferred: 0, hold: 0 }, bytes: 0 });
+
+/**
+ * How many messages there are. Up to ten thousand are counted when asked, by lists alone. Of more it says what the latest
+ * count found, which goes on in the background and is a minute or some minutes old, and what this node has changed since.
+ */
+export class Counts {
+  readonly #part: () => CloudPart;
+  readonly #reader: () => Reader;
+  #changes = 0;
+  #exact: { readonly totals: Totals; readonly at: number; readonly changes: number } | undefined;
+  /** What was counted the last time, and what was changed since that count began. */
+  #counted: { readonly totals: Totals; readonly at: number } | undefined;
+  #since = none();
+  #recount: Promise<void> | undefined;
+  #corrupt: number | undefined;
+  #oldest: { readonly id: string; readonly at: number } | undefined;
+  #isClosed = false;
+
+  constructor(part: () => CloudPart, reader: () => Reader) {
+    this.#part = part;
+    this.#reader = reader;
+  }
+
+  /** This node has changed a message. */
+  noteChange(before: Marker | undefined, after: Marker | undefined): void {
+    this.#changes += 1;
+    const now = this.#part().time.now();
+    if (before !== undefined) add(this.#since, before, now, -1);
+    if (after !== undefined) add(this.#since, after, now, 1);
+  }
+
+  noteCorrupt(): void {
+    if (this.#corrupt !== undefined) this.#corrupt += 1;
+  }
+
+  async info(): Promise<StorageInfo> {
+    const { states, bytes } = await this.#totals();
+    const { incoming, active, deferred, hold } = states;
+    this.#corrupt ??= await this.#countCorrupt();
+    return {
+      size: incoming + active + deferred + hold,
+      states: { ...states },
+      bytes,
+      oldestAt: await this.#oldestAt(),
+      corrupt: this.#corrupt,
+    };
+  }
+
+  close(): void {
+    this.#isClosed = true;
+  }
+
+  async #totals(): Promise<Totals> {
+    const { time, removals } = this.#part();
+    const now = time.now();
+    const { at = 0, changes, totals } = this.#exact ?? {};
+    const isRecent = changes === this.#changes && now >= at && now - at < EXACT_MS;
+    if (totals !== undefined && isRecent) return totals;
+    if (this.#counted === undefined) {
+      await removals.idle();
+      const changesBefore = this.#changes;
+      const exact = await this.#countExactly();
+      if (exact !== undefined) {
+        this.#exact = { totals: exact, at: now, changes: changesBefore };
+        return exact;
+      }
+    }
+    return this.#estimate();
+  }
+
+  /** `undefined`: there are too many. */
+  async #countExactly(): Promise<Totals | undefined> {
+    const newest = new Map<string, Marker | undefined>();
+    for await (const keys of this.#keys(MAIL)) {
+      for (const key of keys) newest.set(key.slice(MAIL.length), undefined);
+      if (newest.size > EXACT_MAX) return undefined;
+    }
+    let count = 0;
+    for await (const keys of this.#keys(DUE)) {
+      for (const key of keys) noteNewest(newest, parseMarker(key));
+      count += keys.length;
+      if (count > 4 * EXACT_MAX) return undefined;
+    }
+    return totalsOf(newest.values(), this.#part().time.now());
+  }
+
+  async *#keys(prefix: string): AsyncGenerator<readonly string[]> {
+    for await (const page of this.#part().objects.pages(prefix)) {
+      yield page.objects.map(({ key }) => key);
+    }
+  }
+
+  #estimate(): Totals {
+    const { time } = this.#part();
+    const age = time.now() - (this.#counted?.at ?? Number.NEGATIVE_INFINITY);
+    if (this.#recount === undefined && (age < 0 || age > RECOUNT_MS)) {
+      this.#recount = this.#countAll()
+        .catch(() => undefined)
+        .finally(() => {
+          this.#recount = undefined;
+        });
+    }
+    const totals = none();
+    const counted = this.#counted?.totals ?? none();
+    for (const state of Object.keys(totals.states) as MessageState[]) {
+      totals.states[state] = Math.max(0, counted.states[state] + this.#since.states[state]);
+    }
+    totals.bytes = Math.max(0, counted.bytes + this.#since.bytes);
+    return totals;
+  }
+
+  async #countAll(): Promise<void> {
+    const { objects, time, world } = this.#part();
+    const totals = none();
+    this.#counted ??= { totals, at: time.now() };
+    this.#since = none();
+    let count = 0;
+    for await (const page of objects.pages(DUE)) {
+      for (const { key } of page.objects) {
+        const marker = parseMarker(key);
+        if (marker === undefined || marker.phase === "ended") continue;
+        add(totals, marker, time.now(), 1);
+        count += 1;
+      }
+      await new Promise<void>((resolve) => world.clock.after(PAGE_PAUSE_MS, resolve));
+      if (this.#isClosed) return;
+    }
+    this.#counted = count < FEW ? undefined : { totals, at: time.now() };
+  }
+
+  async #countCorrupt(): Promise<number> {
+    let count = 0;
+    for await (const keys of this.#keys(CORRUPT)) {
+      count += keys.filter((key) => key.endsWith(".note")).length;
+    }
+    return count;
+  }
+
+  async #oldestAt(): Promise<number | null> {
+    const page = await this.#part().objects.list(MAIL, "", 1);
+    const id = page.objects[0]?.key.slice(MAIL.length);
+    if (id === undefined) return null;
+    if (this.#oldest?.id !== id) {
+      const head = await this.#reader()
+        .head(id)
+        .catch(() => undefined);
+      if (head === undefined) return null;
+      this.#oldest = { id, at: Math.round(head.record.envelope.receivedAt) };
+    }
+    return this.#oldest.at;
+  }
+}
+
+function noteNewest(newest: Map<string, Marker | undefined>, marker: Marker | undefined): void {
+  if (marker === undefined || !newest.has(marker.id)) return;
+  const known = newest.get(marker.id);
+  if (known === undefined || marker.version >= known.version) newest.set(marker.id, marker);
+}
+
+function totalsOf(markers: Iterable<Marker | undefined>, now: number): Totals {
+  const totals = none();
+  for (const marker of markers) if (marker !== undefined) add(totals, marker, now, 1);
+  return totals;
+}
+
+function add(totals: Totals, marker: Marker, now: number, count: 1 | -1): void {
+  if (marker.phase === "ended") return;
+  totals.states[stateOfMarker(marker, now)] += count;
+  totals.bytes += count * marker.size;
+}

@@ -1,0 +1,171 @@
+import { CorruptError, type Lease, type LeaseOptions } from "../storage.ts";
+import type { DueView } from "./due-view.ts";
+import type { Endings } from "./endings.ts";
+import { inParallel } from "./in-parallel.ts";
+import { nameOf } from "./keys.ts";
+import type { Lookout } from "./lookout.ts";
+import type { Lru } from "./lru.ts";
+import { type MailHead, withoutPrefix } from "./mail-object.ts";
+import { type Marker, markerKey } from "./marker.ts";
+import type { Outboxes } from "./outboxes.ts";
+import { type CloudPart, changeNow } from "./part.ts";
+import type { Known, Reader } from "./reader.ts";
+import { isLeased, leasedState, markerOf, type State } from "./state-object.ts";
+import type { KnownState, States } from "./states.ts";
+
+/** Looks of one call; the next call goes on where this one stopped. */
+const LOOKS_MAX = 16;
+/** Things left half done that one call sees to. */
+const CHORES_MAX = 64;
+
+export interface LeasingParts {
+  readonly part: CloudPart;
+  readonly view: DueView;
+  readonly lookout: Lookout;
+  readonly states: States;
+  readonly outboxes: Outboxes;
+  readonly endings: Endings;
+  readonly reader: Reader;
+  readonly seen: Lru<Known>;
+}
+
+/** What one tries to lease came to, or why there is nothing to it. */
+type Tried = Lease | "none";
+
+/**
+ * Leases due mail: the view says what to try, and replacing the state decides who gets it. What another node has taken
+ * meanwhile is simply not among what one gets.
+ */
+export class Leasing {
+  readonly #parts: LeasingParts;
+
+  constructor(parts: LeasingParts) {
+    this.#parts = parts;
+  }
+
+  async lease(limit: number, options: LeaseOptions): Promise<readonly Lease[]> {
+    const { lookout, view, part } = this.#parts;
+    await lookout.freshen();
+    await this.doChores();
+    const leased: Lease[] = [];
+    const { skip, timelyOnly } = options;
+    for (let looks = 0; looks < LOOKS_MAX && leased.length < limit; looks += 1) {
+      const now = part.time.now();
+      const chosen = view.choose({ now, limit: limit - leased.length, skip, timelyOnly });
+      if (chosen.length > 0) leased.push(...(await this.#takeAll(chosen, options, leased.length)));
+      else if (lookout.isBehind) await lookout.look();
+      else break;
+    }
+    return leased;
+  }
+
+  /** Finishes what others, or this node, left half done. Never rejects: it is found again. */
+  async doChores(): Promise<void> {
+    const { view, part, reader } = this.#parts;
+    const chores = view.takeChores(part.time.now(), CHORES_MAX);
+    await inParallel(chores, async (marker) => {
+      await this.#finish(marker).catch(() => undefined);
+      reader.forget(marker.id);
+    });
+  }
+
+  /** What has failed is tried another time; it rejects when nothing was had. */
+  async #takeAll(
+    chosen: readonly Marker[],
+    options: LeaseOptions,
+    had: number,
+  ): Promise<readonly Lease[]> {
+    const { view, part } = this.#parts;
+    let trouble: unknown;
+    const tried = await inParallel(chosen, (marker) =>
+      this.#take(marker, options).catch((error: unknown): Tried => {
+        if (error instanceof CorruptError) return "none";
+        trouble = error;
+        view.note(marker, part.time.now());
+        return "none";
+      }),
+    );
+    const leased = tried.filter((each) => each !== "none");
+    if (trouble !== undefined && leased.length + had === 0) throw trouble;
+    return leased;
+  }
+
+  async #take(marker: Marker, { holder, until }: LeaseOptions): Promise<Tried> {
+    const { part, states, seen } = this.#parts;
+    const found = await this.#read(marker);
+    if (found === undefined) return "none";
+    const { known, head } = found;
+    const lease = { holder, until: part.time.toStore(until) };
+    const next = leasedState(known.state, lease, changeNow(part));
+    const { id, domain, due } = next;
+    seen.delete(id);
+    const after = await states.replace(known, next);
+    if (after === undefined) return "none";
+    if (head !== undefined) seen.set(id, { ...after, head });
+    return { id, domain, due: part.time.fromStore(due) };
+  }
+
+  /** The state that a marker belongs to, with the head if it was read; `undefined` when the marker is of no use now. */
+  async #read(
+    marker: Marker,
+  ): Promise<{ readonly known: KnownState; readonly head: MailHead | undefined } | undefined> {
+    const { states, seen } = this.#parts;
+    const before = seen.get(marker.id);
+    const isKnown = before !== undefined && isMarkerOf(marker, before.state);
+    const isNew = marker.version === 0 && !isKnown;
+    const [found, read] = await Promise.all([
+      isKnown ? before : states.read(nameOf(marker)),
+      isNew ? this.#headOf(marker) : undefined,
+    ]);
+    const head = isKnown ? before.head : read;
+    if (found !== undefined && (await this.#agrees(marker, found))) return { known: found, head };
+    if (found !== undefined) return undefined;
+    if (!isNew || head === undefined) return await this.#forgetGone(marker);
+    await this.#parts.outboxes.requireSent(head);
+    return { known: { state: head.initial, version: undefined }, head };
+  }
+
+  /** Whether the state is the one that the marker says, and free. */
+  async #agrees(marker: Marker, { state }: KnownState): Promise<boolean> {
+    const { part, view } = this.#parts;
+    const now = part.time.now();
+    if (isMarkerOf(marker, state)) return !isLeased(state, now) && !state.held && !state.isEnded;
+    if (marker.version > state.version) await part.marks.dropAbandoned(marker);
+    else part.marks.drop(marker);
+    view.note(markerOf(state), now);
+    return false;
+  }
+
+  /** A marker without a state: its message is not written yet, or gone. */
+  async #forgetGone(marker: Marker): Promise<undefined> {
+    const { part } = this.#parts;
+    // Whoever has put a later marker than the first has seen the message: if it is not there, it has ended.
+    const isEnded = marker.version > 0 && (await this.#headOf(marker)) === undefined;
+    if (isEnded) part.marks.drop(marker);
+    else await part.marks.dropAbandoned(marker);
+    return undefined;
+  }
+
+  /** The head of the very message that a marker is of. */
+  async #headOf({ id, born }: Marker): Promise<MailHead | undefined> {
+    const head = await this.#parts.reader.head(id);
+    return head?.initial.born === born ? withoutPrefix(head) : undefined;
+  }
+
+  async #finish(marker: Marker): Promise<void> {
+    const { states, outboxes, part } = this.#parts;
+    const found = await states.read(nameOf(marker));
+    if (found === undefined) return await part.marks.dropAbandoned(marker);
+    if (!(await this.#agreesToFinish(marker, found))) return;
+    await outboxes.send(found);
+  }
+
+  async #agreesToFinish(marker: Marker, found: KnownState): Promise<boolean> {
+    if (markerKey(marker) !== markerKey(markerOf(found.state))) await this.#agrees(marker, found);
+    return found.state.outbox !== undefined || found.state.isEnded === true;
+  }
+}
+
+function isMarkerOf(marker: Marker, state: State): boolean {
+  return markerKey(marker) === markerKey(markerOf(state));
+}

@@ -1,0 +1,79 @@
+import { QueueError } from "../../mail/queue-error.ts";
+import type { DueView } from "./due-view.ts";
+import { type Marker, markerKey } from "./marker.ts";
+import type { Objects } from "./objects.ts";
+import type { Removals } from "./removals.ts";
+import type { StoreTime } from "./store-time.ts";
+
+const NOTHING = new Uint8Array(0);
+
+/**
+ * A marker without its state is somebody's who is about to write it, or who never will. After an hour it is the latter: who
+ * has put a marker begins to write what belongs to it within ten minutes or not at all, and a store refuses what was signed
+ * a quarter of an hour ago.
+ */
+const ABANDONED_MS = 60 * 60_000;
+const BEGIN_MS = 10 * 60_000;
+
+/** Hears of every change of a message that this node makes. */
+export type OnChange = (before: Marker | undefined, after: Marker | undefined) => void;
+
+/** Puts and removes markers, and keeps what this node knows in step. */
+export class Marks {
+  readonly #objects: Objects;
+  readonly #removals: Removals;
+  readonly #time: StoreTime;
+  readonly #view: DueView;
+  readonly #onChange: OnChange;
+
+  constructor(
+    parts: { readonly objects: Objects; readonly removals: Removals; readonly time: StoreTime },
+    view: DueView,
+    onChange: OnChange,
+  ) {
+    this.#objects = parts.objects;
+    this.#removals = parts.removals;
+    this.#time = parts.time;
+    this.#view = view;
+    this.#onChange = onChange;
+  }
+
+  /** Does `write`, which stores what this marker belongs to, behind the marker. */
+  async before<T>(marker: Marker, write: () => Promise<T>): Promise<T> {
+    const startedAt = this.#time.now();
+    await this.#objects.put(markerKey(marker), NOTHING);
+    if (this.#time.now() - startedAt > BEGIN_MS) throw new QueueError("this process was stopped");
+    return await write();
+  }
+
+  /** The state of `after` is in force instead of the one of `before`. */
+  changed(before: Marker | undefined, after: Marker | undefined): void {
+    if (before !== undefined) this.drop(before);
+    if (after !== undefined) this.#view.note(after, this.#time.now());
+    this.#onChange(before, after);
+  }
+
+  /** The message is gone, and so is soon what is left of it: the marker last, by which it would be found. */
+  ended(marker: Marker, stateKey: string | undefined): void {
+    const key = markerKey(marker);
+    this.#view.forget(key);
+    this.#removals.sweep(...(stateKey === undefined ? [] : [stateKey]), key);
+    this.#onChange(marker, undefined);
+  }
+
+  /** It says nothing true any more. */
+  drop(marker: Marker): void {
+    const key = markerKey(marker);
+    this.#view.forget(key);
+    this.#removals.sweep(key);
+  }
+
+  /** Drops one whose state was not there, if by now nobody is going to write it. */
+  async dropAbandoned(marker: Marker): Promise<void> {
+    const now = this.#time.now();
+    if (now - marker.at < ABANDONED_MS) return;
+    const { objects } = await this.#objects.list(markerKey(marker), "", 1);
+    const [found] = objects;
+    if (found !== undefined && now - found.storedAt > ABANDONED_MS) this.drop(marker);
+  }
+}

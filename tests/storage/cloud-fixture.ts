@@ -1,0 +1,26 @@
+import type { World } from "../../src/lib/world.ts";
+import type { StoreServer } from "../contract/shared-store.ts";
+import type { Ceph } from "../support/ceph.ts";
+import { ACCESS_KEY, SECRET_KEY } from "../support/ceph.ts";
+
+/** Queues in one bucket, as the contract wants its server. */
+export function cephStoreServer(ceph: Ceph, bucket: string): StoreServer {
+  const login = `${ACCESS_KEY}:${encodeURIComponent(SECRET_KEY)}`;
+  return {
+    port: ceph.port,
+    url: (queue, port = ceph.port) =>
+      `s3://${login}@${bucket}/${queue}?endpoint=http://127.0.0.1:${port}&poll=200ms`,
+    crash: () => ceph.crash(),
+    restart: () => ceph.restart(),
+  };
+}
+
+const HOUR = 3_600_000;
+
+/** The same world, in which what is to be done in hours does not come: in a test's, whose timers go off at once, it would. */
+export function withoutHours(world: World): World {
+  const { clock } = world;
+  const after = (delayMs: number, run: () => void) =>
+    delayMs < HOUR ? clock.after(delayMs, run) : () => undefined;
+  return { ...world, clock: { ...clock, after } };
+}
