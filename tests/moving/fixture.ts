@@ -1,3 +1,4 @@
+import type { World } from "../../src/lib/world.ts";
 import { bytesContent } from "../../src/mail/content.ts";
 import type { Envelope } from "../../src/mail/envelope.ts";
 import { reply } from "../../src/mail/reply.ts";
@@ -14,7 +15,7 @@ export interface KeptStore {
   open(): QueueStorage;
 }
 
-export function keptStore(world: TestWorld): KeptStore {
+export function keptStore(world: World): KeptStore {
   const envelopes = new Map<string, Envelope>();
   const meta = new Map<string, MessageRow>();
   return {

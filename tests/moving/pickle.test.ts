@@ -141,7 +141,7 @@ keep("import", Evil((__import__("importlib").import_module, ("os",))))`);
         await pickles(`keep("e", envelope())\nkeep("m", {"timestamp": 1.0, "attempts": 2})`)
       ).values(),
     ];
-    for (let round = 0; round < 20_000; round += 1) {
+    for (let round = 0; round < 4000; round += 1) {
       const source = made[Math.floor(random() * made.length)] ?? bytes("");
       const pickled = source.slice(
         0,
@@ -249,11 +249,11 @@ describe("a pickle", () => {
   }
 
   test("that is nested without end is refused before memory is", () => {
-    const deep = new Uint8Array(3_000_000).fill("(".charCodeAt(0));
+    const deep = new Uint8Array(300_000).fill("(".charCodeAt(0));
     expect(() => readPickle(deep)).toThrow("too deeply");
-    const wide = new Uint8Array(3_000_000).fill("N".charCodeAt(0));
+    const wide = new Uint8Array(300_000).fill("N".charCodeAt(0));
     expect(() => readPickle(wide)).toThrow("too deeply");
-    const remembered = new Uint8Array(3_000_001).fill(0x94);
+    const remembered = new Uint8Array(300_001).fill(0x94);
     remembered[0] = "N".charCodeAt(0);
     expect(() => readPickle(remembered)).toThrow("too much");
   });

@@ -1,8 +1,8 @@
 import { type Pickled, PickledObject, PickleError } from "./values.ts";
 
 /** Values that are under construction at once, and values that are remembered. */
-const STACK_MAX = 1_000_000;
-const MEMO_MAX = 1_000_000;
+const STACK_MAX = 200_000;
+const MEMO_MAX = 200_000;
 
 /** The stack that a pickle is a program for, with its memory. */
 export class Stack {
