@@ -99,11 +99,11 @@ function itemOf(path: string, queue: Queue, options: PostfixOptions): ImportItem
     name,
     read: () => read(path, queue, options),
     async remove() {
-      const place = relative(join(queueDir, queue), path);
       await rm(path, { force: true });
+      // Logs lie in as many directories as the message did, but a held message's in those of before.
+      const places = [relative(join(queueDir, queue), path), join(name.charAt(0), name), name];
       for (const log of LOGS) {
-        await rm(join(queueDir, log, place), { force: true });
-        await rm(join(queueDir, log, name), { force: true });
+        for (const place of places) await rm(join(queueDir, log, place), { force: true });
       }
     },
   };

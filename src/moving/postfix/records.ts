@@ -26,7 +26,7 @@ const NOTIFY: readonly (readonly [bit: number, name: Notify])[] = [
   [4, "FAILURE"],
   [8, "DELAY"],
 ];
-const LINE = /^(?<name>[a-z_]+): ?(?<value>.*)$/u;
+const LINE = /^(?<name>[a-z_]+): ?(?<value>.*)$/su;
 
 /** What stands in front of a recipient and is about that one. */
 interface AboutNext {
