@@ -1,108 +1,150 @@
-import { expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import {
-  addReceivedHeader,
-  buildNotification,
-  bytesContent,
   DiskStorage,
-  type Emit,
-  type Envelope,
-  type Outcome,
+  fanOut,
+  LockedError,
+  NotFoundError,
+  newEnvelope,
   openDiskStorage,
+  openMemoryStorage,
+  openMxRelay,
+  openPostgresStorage,
   openQueue,
-  type Queue,
+  openRedisStorage,
+  openSmarthostRelay,
+  openStorage,
   QueueError,
-  type Relay,
-  realWorld,
-  reply,
   stepsBackoff,
 } from "slimta-queue";
+import { freePort } from "./support/free-port.ts";
+import { mailHost } from "./support/mail-host.ts";
 import { openRecorder } from "./support/recorder.ts";
 import { tempDir } from "./support/temp-dir.ts";
 
-const DAY_MS = 86_400_000;
+const SPACE = { freeBytesMin: 0, freePercentMin: 0 };
+const plain = () =>
+  newEnvelope({ sender: "", recipients: ["bob@example.net"], message: "Subject: hi\n\nhello\n" });
 
-function embed(storage: DiskStorage, relay: Relay, emit: Emit): Queue {
-  const backoff = stepsBackoff({ stepsMs: [60_000], jitter: 0.1, lifetimeMs: DAY_MS });
-  return openQueue(
-    {
-      hostname: "app.example",
-      policies: [addReceivedHeader],
-      lifetimes: {
-        backoff,
-        lifetimeMs: DAY_MS,
-        bounceBackoff: backoff,
-        bounceLifetimeMs: DAY_MS,
-      },
-      notices: {
-        factory: buildNotification,
-        hostname: "app.example",
-        postmaster: "postmaster@app.example",
-        returnBytesMax: 10_000,
-        delayNoticeMs: null,
-      },
-      deliveriesMax: 10,
-      waitingMax: 100,
-      waitingPerDestinationMax: 50,
-      attemptMaxMs: 60_000,
-      throttle: {
-        limitStart: 5,
-        limitMax: 10,
-        cohort: 5,
-        suspendFirstMs: 1000,
-        suspendMaxMs: 60_000,
-      },
-    },
-    { storage, relay, world: realWorld, emit },
-  );
-}
+describe("an envelope", () => {
+  test("has what mail made here has: CRLF, indexes, this host as its client", async () => {
+    const { content, recipients, client, receiver, receivedAt, ...facts } = plain();
+    expect(content.body).toMatchObject({
+      bytes: new TextEncoder().encode("Subject: hi\r\n\r\nhello\r\n"),
+    });
+    expect(recipients).toEqual([{ index: 0, address: "bob@example.net" }]);
+    expect(client).toEqual({
+      ip: "127.0.0.1",
+      host: "localhost",
+      name: receiver,
+      protocol: "LOCAL",
+    });
+    expect(receiver).not.toBe("");
+    expect(Math.abs(receivedAt - Date.now())).toBeLessThan(60_000);
+    expect(facts).toEqual({ sender: "", dsn: {}, eightBit: false, smtpUtf8: false });
+  });
 
-const envelope: Envelope = {
-  sender: "alice@app.example",
-  recipients: [{ index: 0, address: "bob@example.net" }],
-  content: bytesContent(new TextEncoder().encode("Subject: hi\r\n\r\nhello\r\n")),
-  client: { ip: "127.0.0.1", host: "localhost", name: "app.example", protocol: "LOCAL" },
-  receiver: "app.example",
-  receivedAt: 0,
-  dsn: {},
-  eightBit: false,
-  smtpUtf8: false,
-};
+  test("knows what it asks of next hops, and what was asked of notifications", () => {
+    const recipients = [{ address: "bøb@example.net", notify: ["NEVER"] as const }, "a@b.example"];
+    const made = newEnvelope({ sender: "", recipients, message: "Subject: grüß\r\n" });
+    expect(made).toMatchObject({ eightBit: true, smtpUtf8: true });
+    expect(made.recipients).toEqual([
+      { index: 0, address: "bøb@example.net", notify: ["NEVER"] },
+      { index: 1, address: "a@b.example" },
+    ]);
+  });
+});
 
-test("the queue is a library: another program stores, relays and bounces with it", async () => {
-  await using spool = tempDir("library");
-  const recorder = openRecorder();
-  const storage = await openDiskStorage(
-    { directory: spool.join("spool"), freshBytesMax: 1e6, freeBytesMin: 0, freePercentMin: 0 },
-    { world: realWorld, emit: recorder.emit },
-  );
-  expect(storage).toBeInstanceOf(DiskStorage);
-  const seen: string[] = [];
-  const relay: Relay = {
-    async deliver({ envelope: { recipients } }) {
-      seen.push(...recipients.map(({ address }) => address));
-      return recipients.map(
-        ({ index, address }): Outcome => ({
-          recipient: index,
-          ...(address.startsWith("bob")
-            ? { kind: "rejected", reply: reply(550, "5.1.1", "No Bob") }
-            : { kind: "delivered", reply: reply(250, "2.0.0", "Ok") }),
-          setupMs: 0,
-          transferMs: 0,
-        }),
-      );
-    },
-    destinationOf: (domain) => domain,
-    stats: () => ({ open: 0, idle: 0 }),
-    close: () => Promise.resolve(),
-  };
-  const queue = embed(storage, relay, recorder.emit);
-  queue.start();
-  await expect(queue.enqueue({ ...envelope, recipients: [] })).rejects.toBeInstanceOf(QueueError);
-  const [id] = await queue.enqueue({ ...envelope, receivedAt: realWorld.clock.now() });
-  expect(await recorder.next("removed")).toMatchObject({ id });
-  await recorder.next("removed");
-  expect(seen).toEqual(["bob@example.net", "alice@app.example"]);
-  await queue.drain(AbortSignal.timeout(5000));
-  expect((await storage.getInfo()).size).toBe(0);
-  await storage.close();
+describe("a storage", () => {
+  test("is opened by a path or by a URL, and says what is wrong with either", async () => {
+    await using dir = tempDir("library");
+    const disk = await openStorage(dir.join("spool"));
+    expect(disk).toBeInstanceOf(DiskStorage);
+    await expect(openDiskStorage({ directory: dir.join("spool") })).rejects.toThrow(LockedError);
+    await disk.close();
+    const memory = await openStorage("memory:");
+    await expect(memory.get("NONE")).rejects.toThrow(NotFoundError);
+    await memory.close();
+    for (const open of [openStorage, openRedisStorage, openPostgresStorage]) {
+      await expect(open("gopher://me:secret@host/")).rejects.toThrow(TypeError);
+    }
+    const wrong = openRedisStorage("postgres://me:secret@127.0.0.1/db");
+    const reason = await wrong.then(String, (error: Error) => error.message);
+    expect(reason).toBe("that is no URL of redis");
+  });
+});
+
+describe("a queue", () => {
+  test("needs only a storage: what is accepted is kept", async () => {
+    const storage = openMemoryStorage();
+    const recorder = openRecorder();
+    const listeners = [recorder.emit, () => expect.unreachable()];
+    const queue = openQueue({ storage, onEvent: fanOut(listeners) });
+    queue.start();
+    const [id = ""] = await queue.enqueue(plain());
+    expect(await recorder.next("accepted")).toMatchObject({ id });
+    await expect(queue.enqueue({ ...plain(), recipients: [] })).rejects.toThrow(QueueError);
+    const { prefix } = (await storage.get(id)).envelope.content;
+    // The stock policies are at work.
+    expect(new TextDecoder().decode(prefix)).toMatch(/^Received: .*\r\nMessage-ID: .*\r\nDate: /su);
+    const DAYS = 24 * 60 * 60_000;
+    const { expiresAt = 0, receivedAt = 0 } = (await queue.control.show(id)) ?? {};
+    expect(expiresAt - receivedAt).toBe(1 * DAYS);
+    await queue.drain(AbortSignal.timeout(5000));
+    await storage.close();
+  });
+
+  test("does what it is told instead of the stock things", async () => {
+    const storage = openMemoryStorage();
+    const queue = openQueue({
+      ...{ storage, hostname: "app.example", policies: [] },
+      ...{
+        bounceLifetimeMs: 1000,
+        backoff: stepsBackoff({ stepsMs: [1], jitter: 0, lifetimeMs: 1 }),
+      },
+    });
+    const [id = ""] = await queue.enqueue(plain());
+    expect((await storage.get(id)).envelope.content.prefix).toHaveLength(0);
+    const { expiresAt = 0, receivedAt = 0 } = (await queue.control.show(id)) ?? {};
+    expect(expiresAt - receivedAt).toBe(1000);
+    await storage.close();
+  });
+
+  test("hands mail to a smarthost by its URL", async () => {
+    await using spool = tempDir("library");
+    const port = await freePort();
+    const taken: string[] = [];
+    await using _host = await mailHost("127.0.0.1", port, {
+      onTaken: (recipients) => void taken.push(...recipients),
+    });
+    const recorder = openRecorder();
+    const storage = await openDiskStorage({ directory: spool.join("spool"), ...SPACE });
+    const relay = openSmarthostRelay(`smtp://127.0.0.1:${port}`, { tls: "none" });
+    const queue = openQueue({ storage, relay, onEvent: recorder.emit });
+    queue.start();
+    const [id] = await queue.enqueue(plain());
+    expect(await recorder.next("removed")).toMatchObject({ id });
+    expect(taken).toEqual(["bob@example.net"]);
+    await queue.drain(AbortSignal.timeout(5000));
+    await relay.close();
+    await storage.close();
+  });
+});
+
+describe("a relay", () => {
+  test("is refused with a URL that cannot be read, and never shows it", () => {
+    for (const url of ["me:secret@host", "mx", "smtp://me:secret@ho st"]) {
+      const opened = () => openSmarthostRelay([url]);
+      expect(opened).toThrow(TypeError);
+      expect(opened).not.toThrow("secret");
+    }
+  });
+
+  test("by MX needs nothing to be said", async () => {
+    const relay = openMxRelay();
+    expect(relay.destinationOf("Example.ORG")).toBe("example.org");
+    await relay.close();
+    const own = openMxRelay({ hostsMax: 1, timeouts: { connectMs: 10 } });
+    expect(own.stats()).toEqual({ open: 0, idle: 0 });
+    await own.close();
+  });
 });

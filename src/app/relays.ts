@@ -48,7 +48,7 @@ export function relayOf(config: Config, world: World): Relay | undefined {
 }
 
 /** A question that is never answered would keep the process for as long as it is asked. */
-function closingBoth(relay: Relay, resolver: Resolver): Relay {
+export function closingBoth(relay: Relay, resolver: Resolver): Relay {
   return {
     ...relay,
     async close() {
@@ -69,7 +69,8 @@ function isWildcard(host: string): boolean {
   return host === "0.0.0.0" || host === "::";
 }
 
-function resolverOf({ relay }: Config, world: World) {
+/** The resolver that the configuration asks for. */
+export function resolverOf({ relay }: Config, world: World): Resolver {
   return openResolver(
     {
       servers: relay.dnsServers.map(
@@ -107,7 +108,8 @@ function smarthostOf(
   return { host, port, implicitTls, credentials: { user, password: secret ?? "" } };
 }
 
-function courierOptions({ relay }: Config, idleMs: number): CourierOptions {
+/** What all relays that speak SMTP are told. */
+export function courierOptions({ relay }: Config, idleMs: number): CourierOptions {
   const { timeout } = relay;
   return {
     ownName: relay.ehlo,

@@ -6,6 +6,7 @@ export type NoticeAction = "failed" | "delayed" | "delivered" | "relayed";
 
 /** One notification to the sender of a message: everything that one attempt did to some of its recipients. */
 export interface Notice {
+  /** What became of all of its recipients. */
   readonly action: NoticeAction;
   /** The message that it is about. */
   readonly original: Envelope;
@@ -25,8 +26,11 @@ export interface Notice {
   readonly returnBytesMax: number;
 }
 
+/** One recipient that a notification reports. */
 export interface NoticeRecipient {
+  /** With its index in the message, and what was asked of notifications about it. */
   readonly recipient: Recipient;
+  /** The last word on it. */
   readonly reply: Reply;
   /** RFC 3463, instead of what the reply says: `4.4.7` when the message expired. */
   readonly status?: string;
@@ -34,6 +38,7 @@ export interface NoticeRecipient {
   readonly relay?: string;
   /** The command that was answered. */
   readonly command?: string;
+  /** When it was tried last, in milliseconds since the epoch. */
   readonly attemptedAt: number;
   /** Until when a delayed message is tried again. */
   readonly expiresAt?: number;

@@ -3,11 +3,13 @@
  * parameter, so that the whole queue also runs under a simulated world.
  */
 export interface World {
+  /** What time it is, and timers. */
   readonly clock: Clock;
   /** A number in [0, 1). */
   readonly random: () => number;
 }
 
+/** Time: what it is, and being called later. */
 export interface Clock {
   /** Milliseconds since the Unix epoch. */
   now(): number;

@@ -5,20 +5,25 @@ import { QueueError } from "./queue-error.ts";
  * several envelopes made out of one transaction share one body.
  */
 export interface Content {
+  /** Whole lines, ended by CRLF; empty when nothing was put on top. */
   readonly prefix: Uint8Array;
+  /** What was received, shared by all envelopes of one transaction. */
   readonly body: Body;
 }
 
 /** The bytes as received, lines ended by CRLF: in memory, or somewhere they are read from as a stream. */
 export type Body = BytesBody | SourceBody;
 
+/** A body in memory. */
 export interface BytesBody {
   readonly kind: "bytes";
+  /** All of it; never changed. */
   readonly bytes: Uint8Array;
   /** Known from its reception: every line ends with CRLF, the last one too, and none begins with a dot. */
   readonly plain?: boolean;
 }
 
+/** A body that is somewhere else and read as a stream. */
 export interface SourceBody {
   readonly kind: "source";
   /** Octets in all. */

@@ -51,6 +51,7 @@ export interface Queue {
    * `kill`, which did neither. The storage stays open.
    */
   drain(abort: AbortSignal): Promise<void>;
+  /** What operators may see and do. */
   readonly control: QueueControl;
 }
 

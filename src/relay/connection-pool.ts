@@ -3,6 +3,7 @@ import { Parked } from "./parked.ts";
 import type { ParkedConnections } from "./relay.ts";
 import type { SmtpClient } from "./smtp-session.ts";
 
+/** How long connections are kept, and how many. */
 export interface PoolOptions {
   /** Messages that one connection carries at most. */
   readonly messagesPerConnectionMax: number;

@@ -27,6 +27,7 @@ export interface NextHop {
   addresses(): Promise<readonly string[] | PeerFailure>;
 }
 
+/** How next hops are spoken to, and connections to them kept. */
 export interface CourierOptions extends SmtpClientOptions, PoolOptions {
   /** Addresses that one attempt tries in all. */
   readonly addressesMax: number;

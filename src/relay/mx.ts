@@ -11,20 +11,27 @@ import type { TlsMode } from "./smtp-session.ts";
 
 /** Mail for one domain goes to a certain host, whatever DNS says: the parent's `force_mx`. */
 export interface ForcedRoute {
+  /** The domain of recipients, in lower case. */
   readonly domain: string;
   /** A name or an address. */
   readonly host: string;
+  /** Where it listens. */
   readonly port: number;
 }
 
+/** Everything that delivery by MX can be told. */
 export interface MxOptions extends CourierOptions {
+  /** Where MX hosts listen; 25 everywhere but in tests. */
   readonly port: number;
+  /** How much encryption is asked for. */
   readonly tls: TlsMode;
   /** Hosts that one attempt tries for a domain. */
   readonly hostsMax: number;
   /** What this host is called, and its addresses: mail is never handed to ourselves. */
   readonly ownNames: readonly string[];
+  /** Addresses of this host on the port of MX hosts. */
   readonly ownAddresses: readonly string[];
+  /** Domains that are not looked up. */
   readonly forced: readonly ForcedRoute[];
 }
 

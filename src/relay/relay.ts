@@ -21,12 +21,15 @@ export interface Relay {
 
 /** Connections that wait for more mail, or are being closed, by the destination that they were last used for. */
 export interface ParkedConnections {
+  /** How many there are. */
   count(destination: string): number;
   /** Says goodbye to those beyond `most`; resolves when they are closed. */
   dismiss(destination: string, most: number): Promise<void>;
 }
 
+/** One message on its way to a next hop. */
 export interface Delivery {
+  /** Its queue id. */
   readonly id: string;
   /** With the pending recipients only; each has its original index. */
   readonly envelope: Envelope;
@@ -38,7 +41,9 @@ export interface Delivery {
 export interface Outcome {
   /** The recipient's index in the envelope as stored. */
   readonly recipient: number;
+  /** Taken over by the next hop, to be tried again, or refused for good. */
   readonly kind: "delivered" | "deferred" | "rejected";
+  /** What the next hop said, or what stands for it when nobody was reached. */
   readonly reply: Reply;
   /** Who answered; absent when nobody was reached. */
   readonly remote?: Remote;
@@ -52,9 +57,13 @@ export interface Outcome {
   readonly transferMs: number;
 }
 
+/** The next hop that answered. */
 export interface Remote {
+  /** Its name as it was looked up. */
   readonly host: string;
+  /** The address that was reached. */
   readonly ip: string;
+  /** The port that was reached. */
   readonly port: number;
   /** Messages this connection carried, this one included. */
   readonly connectionUse: number;

@@ -11,9 +11,11 @@ import type { Credentials, TlsMode } from "./smtp-session.ts";
 export interface Smarthost {
   /** A name, an IPv4 address or an IPv6 address without brackets. */
   readonly host: string;
+  /** Usually 25, 465 with implicit TLS or 587. */
   readonly port: number;
   /** TLS from the first byte, as `smtps://` says (RFC 8314). */
   readonly implicitTls: boolean;
+  /** AUTH with these (RFC 4954); without them no login is tried. */
   readonly credentials?: Credentials;
 }
 

@@ -12,19 +12,29 @@ export type TlsMode = "none" | "opportunistic" | "required" | "verify";
 
 /** RFC 5321 §4.5.3.2, in milliseconds. `commandMs` is for EHLO, STARTTLS, AUTH, MAIL, RCPT and RSET. */
 export interface SmtpTimeouts {
+  /** The TCP connection. */
   readonly connectMs: number;
+  /** The banner. */
   readonly greetingMs: number;
+  /** The reply to EHLO, STARTTLS, AUTH, MAIL or RCPT. */
   readonly commandMs: number;
+  /** The reply to DATA. */
   readonly dataMs: number;
+  /** Each piece of the content. */
   readonly dataBlockMs: number;
+  /** The reply to the final dot. */
   readonly dataEndMs: number;
+  /** The reply to QUIT. */
   readonly quitMs: number;
 }
 
+/** How an SMTP session is held. */
 export interface SmtpClientOptions {
   /** What EHLO says. */
   readonly ownName: string;
+  /** How long each step may take. */
   readonly timeouts: SmtpTimeouts;
+  /** Older versions of TLS are refused. */
   readonly tlsVersionMin: SecureVersion;
   /** Certificate authorities in PEM, in place of those that come with the platform. */
   readonly tlsAuthorities?: string;
@@ -43,8 +53,11 @@ export interface Target {
   readonly credentials?: Credentials;
 }
 
+/** A login at a next hop (RFC 4954). */
 export interface Credentials {
+  /** The identity. */
   readonly user: string;
+  /** Its password; only sent over TLS, unless told otherwise. */
   readonly password: string;
 }
 

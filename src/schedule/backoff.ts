@@ -8,6 +8,7 @@
  */
 export type Backoff = (attempts: number, ageMs: number, dice: number) => number | null;
 
+/** What all backoffs have in common. */
 export interface Limits {
   /** The share by which a delay varies to either side, 0-1, so that what failed together does not return together. */
   readonly jitter: number;
@@ -15,22 +16,27 @@ export interface Limits {
   readonly lifetimeMs: number;
 }
 
+/** Of `stepsBackoff`. */
 export interface StepsOptions extends Limits {
   /** The delay after the first attempt, the second...; the last one repeats. Not empty. */
   readonly stepsMs: readonly number[];
 }
 
+/** Of `exponentialBackoff`. */
 export interface ExponentialOptions extends Limits {
   /** The delay after the first attempt, more than 0. */
   readonly firstMs: number;
   /** Each delay is the one before times this. */
   readonly factor: number;
+  /** No delay is longer. */
   readonly maxMs: number;
   /** How many attempts may fail and be tried again; `Infinity` leaves it to the lifetime. */
   readonly retriesMax: number;
 }
 
+/** Of `constantBackoff`. */
 export interface ConstantOptions extends Limits {
+  /** Between two attempts. */
   readonly delayMs: number;
 }
 

@@ -32,12 +32,17 @@ export interface Throttle {
   lastFailure: string | null;
 }
 
+/** How far a destination is trusted; see `Throttle`. */
 export interface ThrottleOptions {
+  /** Deliveries at once to one of which nothing is known yet. */
   readonly limitStart: number;
+  /** Deliveries at once to one that always answers. */
   readonly limitMax: number;
   /** Failures in a row that suspend. */
   readonly cohort: number;
+  /** How long it is left alone the first time. */
   readonly suspendFirstMs: number;
+  /** And at most, when it doubles with each probe that fails. */
   readonly suspendMaxMs: number;
 }
 

@@ -13,17 +13,23 @@ import type {
 
 /** The small mutable state of one message, the same in every engine. */
 export interface MessageRow {
+  /** The message's id. */
   readonly id: string;
   /** What the schedule sorts by first: see `EPOCH_LEASED`, `EPOCH_HELD`. */
   readonly epoch: number;
+  /** When the next attempt is. */
   readonly due: number;
   /** Of the first pending recipient. */
   readonly domain: string;
   /** Octets of content. */
   readonly size: number;
+  /** Completed ones. */
   readonly attempts: number;
+  /** When it was received. */
   readonly receivedAt: number;
+  /** The return path; empty for the null sender. */
   readonly sender: string;
+  /** Recipients that the envelope had when it was stored. */
   readonly recipientCount: number;
   /** What is known of the recipients, as JSON; `null` while nothing was attempted. */
   readonly state: string | null;

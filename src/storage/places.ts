@@ -13,6 +13,7 @@ export interface Places {
 
 /** What a node asks for at one destination. */
 export interface Claim {
+  /** What the mail shares its connections and limits with. */
   readonly destination: string;
   /** Places of all nodes together. */
   readonly limit: number;
@@ -36,7 +37,10 @@ export interface Granted {
   readonly at: number;
 }
 
+/** What one node has and wants. */
 export interface NodeShare {
+  /** Places that it has. */
   readonly held: number;
+  /** Places that it could use. */
   readonly wants: number;
 }

@@ -91,10 +91,13 @@ export interface QueueStorage {
   close(): Promise<void>;
 }
 
+/** Under which ids, and for whom, envelopes are stored. */
 export interface WriteOptions {
+  /** One for each envelope; made by the storage without them. */
   readonly ids?: readonly string[];
   /** The ids were made for this call: nobody else has them, so that nothing needs to be looked up. */
   readonly fresh?: boolean;
+  /** Who has them from the start. */
   readonly lease?: { readonly holder: string; readonly until: number };
   /**
    * Settled in the same step: mail that comes out of another store arrives with all that is known of it. Nothing when the
@@ -103,6 +106,7 @@ export interface WriteOptions {
   readonly settlement?: Settlement;
 }
 
+/** Who settles, and what is stored with it. */
 export interface SettleOptions {
   /** Refuse unless this holder has the lease. Without it the settlement is an operator's, who needs none. */
   readonly holder?: string;
@@ -114,6 +118,7 @@ export interface SettleOptions {
 export interface Settlement {
   /** The new count of completed attempts. */
   readonly attempts?: number;
+  /** What became of recipients; those that are not named stay as they are. */
   readonly recipients?: readonly RecipientChange[];
   /** The next attempt. */
   readonly due?: number;
@@ -129,29 +134,40 @@ export interface Settlement {
 export interface Moving {
   /** Names of the stores, without a login. */
   readonly from: string;
+  /** Where it goes. */
   readonly to: string;
   /** It was held by an operator before, and has to be again afterwards. */
   readonly held: boolean;
 }
 
+/** What became of one recipient. */
 export interface RecipientChange {
+  /** Its index in the envelope as stored. */
   readonly index: number;
   /** `pending` stays in the queue with the reply as its reason; the others are ends. */
   readonly status: RecipientStatus;
+  /** Why, in the words of who said it. */
   readonly reply?: Reply;
   /** Who said it: `mx.example[192.0.2.1]:25`. */
   readonly relay?: string;
 }
 
+/** Whether a recipient is still tried, and if not, how it ended. */
 export type RecipientStatus = "pending" | "delivered" | "bounced" | "dropped";
 
+/** One message as it is stored at this moment. */
 export interface StoredMessage {
+  /** Its id. */
   readonly id: string;
   /** Without the recipients that are done; each keeps its index. */
   readonly envelope: Envelope;
+  /** Completed ones. */
   readonly attempts: number;
+  /** When the next attempt is. */
   readonly due: number;
+  /** Where it is in its life. */
   readonly state: MessageState;
+  /** Its sender was told that it still waits. */
   readonly delayNotified: boolean;
   /** How many recipients the envelope had when it was stored. */
   readonly recipientCount: number;
@@ -159,6 +175,7 @@ export interface StoredMessage {
   readonly original: readonly Recipient[];
   /** The last thing known of each recipient that an attempt touched, done ones included. */
   readonly recipients: readonly RecipientChange[];
+  /** It is on its way from or to another store. */
   readonly moving?: Moving;
   /** Who has it, until when; only a store that nodes share says, since else it is always this process. */
   readonly lease?: Tenure;
@@ -166,12 +183,17 @@ export interface StoredMessage {
 
 /** Who has a message leased, and until when. */
 export interface Tenure {
+  /** As it named itself when it leased the message. */
   readonly holder: string;
+  /** When that ends by itself. */
   readonly until: number;
 }
 
+/** For whom mail is leased, how long, and which. */
 export interface LeaseOptions {
+  /** Any name; what is leased under it is settled, renewed and released under it. */
   readonly holder: string;
+  /** The instant at which the lease ends by itself. */
   readonly until: number;
   /** Domains to pass over for now; asked once for each message that is looked at. */
   readonly skip?: (domain: string) => boolean;
@@ -179,39 +201,60 @@ export interface LeaseOptions {
   readonly timelyOnly?: boolean;
 }
 
+/** A message that a holder may work on. */
 export interface Lease {
+  /** Its id. */
   readonly id: string;
   /** Lower-case domain of the first pending recipient; what limits and isolation go by. */
   readonly domain: string;
+  /** When it was due. */
   readonly due: number;
 }
 
+/** `incoming`: never tried; `active`: leased; `deferred`: tried, waits; `hold`: kept by an operator. */
 export type MessageState = "incoming" | "active" | "deferred" | "hold";
 
+/** Which messages `list` shows; those that agree with every given part. */
 export interface ListQuery {
   /** Ids after this one; from the start without it. */
   readonly after?: string;
+  /** At most so many. */
   readonly limit: number;
+  /** In this state. */
   readonly state?: MessageState;
+  /** Whose first pending recipient is in this domain, lower case. */
   readonly domain?: string;
+  /** From this sender, as it was given. */
   readonly sender?: string;
 }
 
+/** What a list shows of a message. */
 export interface MessageSummary {
+  /** Its id. */
   readonly id: string;
+  /** Where it is in its life. */
   readonly state: MessageState;
+  /** The return path; empty for the null sender. */
   readonly sender: string;
+  /** Octets of content. */
   readonly size: number;
+  /** When it was received. */
   readonly receivedAt: number;
+  /** When the next attempt is. */
   readonly due: number;
+  /** Completed ones. */
   readonly attempts: number;
+  /** Of the first pending recipient, in lower case. */
   readonly domain: string;
+  /** Recipients that it had when it was stored. */
   readonly recipientCount: number;
 }
 
+/** Counts of the whole queue. */
 export interface StorageInfo {
   /** Messages stored, whatever their state. */
   readonly size: number;
+  /** Messages in each state. */
   readonly states: Readonly<Record<MessageState, number>>;
   /** Octets of content of the messages stored. */
   readonly bytes: number;

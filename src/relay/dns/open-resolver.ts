@@ -7,6 +7,7 @@ import { exchange } from "./exchange.ts";
 import type { MxRecord, NoRecords, Resolver } from "./resolver.ts";
 import { type DnsServer, parseHosts, parseResolvConf, parseServer } from "./system-files.ts";
 
+/** Whom to ask, and how long to wait. */
 export interface ResolverOptions {
   /** `address`, `address:port` or `[address]:port`, asked in this order; none means those of `resolvConf`. */
   readonly servers: readonly string[];

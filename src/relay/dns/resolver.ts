@@ -1,4 +1,6 @@
+/** One MX record. */
 export interface MxRecord {
+  /** The lower ones are tried first (RFC 5321 §5.1). */
   readonly preference: number;
   /** Without the trailing dot; empty in a null MX (RFC 7505). */
   readonly exchange: string;

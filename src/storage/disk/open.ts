@@ -32,6 +32,7 @@ import { Spares } from "./spares.ts";
 import type { StateDb } from "./state-db.ts";
 import type { Trouble } from "./trouble.ts";
 
+/** Of the disk engine. */
 export interface DiskStorageOptions {
   /** Made when it is missing, readable by its owner only. */
   readonly directory: string;

@@ -37,6 +37,7 @@ import {
 } from "../storage.ts";
 import { openMemoryBody } from "./memory-body.ts";
 
+/** Of the memory engine. */
 export interface MemoryStorageOptions {
   /** Octets that one streamed body may have. */
   readonly bodyBytesMax: number;
@@ -44,9 +45,13 @@ export interface MemoryStorageOptions {
 
 /** As much of a `Map` as is needed here: anything like it will do, as with the parent's dictionaries. */
 export interface MapLike<V> {
+  /** The value under a key. */
   get(key: string): V | undefined;
+  /** Keeps a value under a key; what it returns is ignored. */
   set(key: string, value: V): unknown;
+  /** Forgets a key; whether there was one. */
   delete(key: string): boolean;
+  /** All values, in any order, as they are at this moment. */
   values(): Iterable<V>;
 }
 

@@ -11,7 +11,9 @@ import type { MapLike } from "./memory-storage.ts";
 
 /** The two maps of a memory engine that outlive its process. */
 export interface PersistentMaps {
+  /** For `MapOptions.envelopes`. */
   readonly envelopes: MapLike<Envelope>;
+  /** For `MapOptions.meta`. */
   readonly meta: MapLike<MessageRow>;
   /** Writes everything out and lets the file go; after the storage over the maps is closed. */
   close(): void;
