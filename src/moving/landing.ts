@@ -32,7 +32,7 @@ export interface LandingParts {
 }
 
 /** What has landed belongs to its run for so long; a run that lives lets no lease come near its end. */
-export const LANDED_MS = 60_000;
+export const LANDED_MS = 10_000;
 
 const PAGE = 500;
 
