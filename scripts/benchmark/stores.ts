@@ -81,7 +81,7 @@ export const POSTGRES: StoreKind = {
       async bareRate({ messages, sessions, bytes }) {
         await using dir = tempDir("pgbench", parent);
         const script = dir.join("insert.sql");
-        const table = "CREATE TABLE IF NOT EXISTS bare (content bytea STORAGE EXTERNAL)";
+        const table = "CREATE TABLE IF NOT EXISTS bare (content bytea)";
         await server.query(table);
         await Bun.write(script, `INSERT INTO bare VALUES ('${"X".repeat(bytes)}');\n`);
         const each = Math.ceil(messages / sessions);
