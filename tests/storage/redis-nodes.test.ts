@@ -4,6 +4,7 @@ import type { Event } from "../../src/observe/events.ts";
 import { CorruptError } from "../../src/storage/storage.ts";
 import { describeWithPeers } from "../support/peers.ts";
 import { type RedisServer, startRedis } from "../support/redis.ts";
+import { until } from "../support/until.ts";
 import { bytesOf, envelope } from "./fixtures.ts";
 import { openStore } from "./redis-fixture.ts";
 
@@ -57,6 +58,21 @@ describeWithPeers(["redis-server"], "nodes on one Redis", () => {
     await edge.setTimestamp(id, now());
     const [other = ""] = await relay.write([envelope()], now());
     expect((await others)?.map((item) => item.id)).toEqual([other]);
+    await Promise.all([edge.close(), relay.close()]);
+  });
+
+  test("a lease that ends is told to all, also when somebody only counts", async () => {
+    const url = fresh();
+    const [edge, relay] = [await openStore(url), await openStore(url)];
+    const [id = ""] = await edge.write([envelope()], now());
+    const options = { holder: "dead", until: now() + 300 };
+    await until("it is leased", async () => (await edge.lease(now(), 1, options)).length > 0);
+    const signal = new AbortController().signal;
+    // What it is told of the writing itself.
+    expect((await relay.wait(signal))?.map((item) => item.id)).toEqual([id]);
+    const news = relay.wait(signal);
+    await until("it has ended", async () => (await edge.nextDue()) !== null);
+    expect((await news)?.map((item) => item.id)).toEqual([id]);
     await Promise.all([edge.close(), relay.close()]);
   });
 

@@ -215,7 +215,8 @@ local function bodies(at, count)
   return true
 end
 
--- A lease that is over gives its message back; at most a few at a time. Returns id and due of each.
+-- A lease that is over gives its message back; at most a few at a time. Returns id and due of each. All nodes are told:
+-- who finds it may have no room for it, or only be counting.
 local function expire(now)
   local given = {}
   for _, id in ipairs(call('ZRANGEBYSCORE', base .. ':leases', '-inf', now, 'LIMIT', 0, 200)) do
@@ -226,6 +227,7 @@ local function expire(now)
       if not m.held then m.e = epochNow() end
       place(m)
       save(m)
+      if not m.held then tell('', id, tostring(m.t)) end
       given[#given + 1] = id
       given[#given + 1] = tostring(m.t)
     else call('ZREM', base .. ':leases', id) end
