@@ -65,10 +65,12 @@ export async function attempt(
     await parts.storage.release([input.id], parts.holder);
     return undefined;
   }
-  if (!isOurs(message, parts.holder)) return undefined;
-  const timing = { ...input, startedAt: parts.world.clock.now() };
-  const outcomes = await deliver(message, parts, deadlines.signal());
-  if (deadlines.stopped) {
+  const now = parts.world.clock.now();
+  if (!isOurs(message, parts.holder, now)) return undefined;
+  const timing = { ...input, startedAt: now };
+  const signal = deadlines.signal();
+  const outcomes = await deliver(message, parts, signal);
+  if (deadlines.isBrokenOff(signal)) {
     return { settled: settleAborted(message, outcomes ?? [], timing, parts) };
   }
   if (outcomes === undefined) {
@@ -77,9 +79,13 @@ export async function attempt(
   return { evidence: outcomes, settled: settleOutcomes(message, outcomes, timing, parts) };
 }
 
-/** A process that was stopped for longer than its leases last must not deliver what others have delivered since. */
-function isOurs({ state, lease }: StoredMessage, holder: string): boolean {
-  return state === "active" && (lease === undefined || lease.holder === holder);
+/**
+ * A process that was stopped for longer than its leases last must not deliver what others have delivered since; the answer of
+ * the store may be from before.
+ */
+function isOurs({ state, lease }: StoredMessage, holder: string, now: number): boolean {
+  const isMine = lease === undefined || (lease.holder === holder && lease.until > now);
+  return state === "active" && isMine;
 }
 
 /** A relay that throws has a defect. That must not cost the message its life, nor be tried again without end (P6). */
@@ -176,7 +182,7 @@ export async function conclude(
 }
 
 /**
- * The queue is stopping: whoever was not reached loses no attempt and no time; what a peer did take stands. Rejected
+ * The attempt was broken off: whoever was not reached loses no attempt and no time; what a peer did take stands. Rejected
  * recipients wait for the next start too, which will report them.
  */
 async function settleAborted(

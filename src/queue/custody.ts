@@ -38,6 +38,8 @@ export class Custody {
   readonly #twice = new Set<string>();
   #cancelTick: (() => void) | undefined;
   #sinceRenewalMs = 0;
+  /** When the timer was set or went off. */
+  #tickedAt = 0;
 
   constructor(parts: CustodyParts) {
     this.#parts = parts;
@@ -67,7 +69,7 @@ export class Custody {
       return false;
     }
     this.#messages.set(id, false);
-    this.#cancelTick ??= this.#parts.clock.after(this.#tickMs, this.#tick);
+    if (this.#cancelTick === undefined) this.#tickSoon();
     return true;
   }
 
@@ -121,13 +123,22 @@ export class Custody {
   }
 
   readonly #tick = (): void => {
+    const { clock, deadlines } = this.#parts;
     this.#cancelTick = undefined;
-    this.#parts.deadlines.sweep();
+    // It stood still for longer than its leases last: others have this mail now, and what is under way here is not.
+    if (clock.now() - this.#tickedAt >= this.#leaseMs) deadlines.breakOff();
+    deadlines.sweep();
     this.#sinceRenewalMs += this.#tickMs;
     if (this.#messages.size === 0) return;
-    this.#cancelTick = this.#parts.clock.after(this.#tickMs, this.#tick);
+    this.#tickSoon();
     if (this.#sinceRenewalMs >= this.#renewMs) void this.#renew();
   };
+
+  #tickSoon(): void {
+    const { clock } = this.#parts;
+    this.#tickedAt = clock.now();
+    this.#cancelTick = clock.after(this.#tickMs, this.#tick);
+  }
 
   async #renew(): Promise<void> {
     const { storage, holder } = this.#parts;

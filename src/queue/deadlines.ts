@@ -3,6 +3,8 @@ import type { Clock } from "../lib/world.ts";
 /** Attempts that start within this time of each other share one deadline. */
 export const DEADLINE_GRAIN_MS = 60_000;
 
+const BROKEN_OFF = new Error("broken off");
+
 interface Bucket {
   /** Attempts that start before this are in it. */
   readonly until: number;
@@ -25,9 +27,9 @@ export class Deadlines {
     this.#attemptMaxMs = attemptMaxMs;
   }
 
-  /** Set once `stop` was called: what is broken off then was not the peer's fault. */
-  get stopped(): boolean {
-    return this.#stopped;
+  /** Whether this attempt was broken off, by `stop` or `breakOff`: that was not the peer's fault. */
+  isBrokenOff(signal: AbortSignal): boolean {
+    return this.#stopped || signal.reason === BROKEN_OFF;
   }
 
   /** For an attempt that starts now. */
@@ -36,7 +38,7 @@ export class Deadlines {
     const latest = this.#buckets.at(-1);
     if (latest !== undefined && now < latest.until) return latest.controller.signal;
     const controller = new AbortController();
-    if (this.#stopped) controller.abort();
+    if (this.#stopped) controller.abort(BROKEN_OFF);
     this.#buckets.push({ until: now + DEADLINE_GRAIN_MS, controller });
     return controller.signal;
   }
@@ -51,9 +53,14 @@ export class Deadlines {
     }
   }
 
+  /** Ends every attempt that runs; those that start from now on have all their time. */
+  breakOff(): void {
+    for (const { controller } of this.#buckets.splice(0)) controller.abort(BROKEN_OFF);
+  }
+
   /** Ends every attempt that runs or will start. */
   stop(): void {
     this.#stopped = true;
-    for (const { controller } of this.#buckets) controller.abort();
+    this.breakOff();
   }
 }

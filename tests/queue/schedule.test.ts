@@ -1,4 +1,6 @@
 import { describe, expect, test } from "bun:test";
+import { FakeStorage } from "../support/fake-storage.ts";
+import { simWorld } from "../support/sim-world.ts";
 import {
   BOUNCE_LIFETIME,
   DAY,
@@ -259,5 +261,33 @@ describe("the time of an attempt", () => {
     relay.release();
     await world.settle();
     expect(kept.messages.size).toBe(0);
+  });
+
+  test("a process that stood still for longer than its leases breaks off what it had under way", async () => {
+    const still = simWorld();
+    let stoodStillMs = 0;
+    const clock = { ...still.clock, now: () => still.clock.now() + stoodStillMs };
+    const kept = new FakeStorage(clock);
+    const { relay, send, recorder } = setUp({
+      parts: { world: { ...still, clock }, storage: kept },
+    });
+    relay.hangs = () => true;
+    const id = await send("bob@one.test");
+    expect(relay.hanging).toBe(1);
+    stoodStillMs = 16 * MINUTE;
+    const [lease] = await kept.lease(clock.now(), 9, {
+      holder: "other",
+      until: clock.now() + HOUR,
+    });
+    expect(lease?.id).toBe(id);
+    await still.advance(MINUTE);
+    expect(relay.hanging).toBe(0);
+    expect(recorder.all("delivery")).toEqual([]);
+    expect(recorder.all("destination")).toEqual([]);
+    expect(await kept.get(id)).toMatchObject({ attempts: 0, state: "active" });
+    // What it takes from now on has all its time.
+    await send("carol@two.test");
+    await still.advance(MINUTE);
+    expect(relay.hanging).toBe(1);
   });
 });
