@@ -44,6 +44,7 @@ export const FLOORS: Readonly<Record<string, Floor>> = {
   [`redis-two-relays ${TIMES_ONE}`]: { kind: "at-least", least: 1.7 },
   [`redis-wake-up ${WAKE_P50}`]: { kind: "at-most", most: 20 },
   [`postgres-accept ${RATE}`]: { kind: "at-least", least: 2000 },
+  [`s3-accept ${RATE}`]: { kind: "at-least", least: 300 },
   ...Object.fromEntries(
     STORES.map((kind) => [`${kind.name}-memory ${DEEP_PEAK}`, { kind: "at-most", most: 250 }]),
   ),

@@ -18,8 +18,8 @@ export async function measureAccept(
   const measures = await measured(contender, setting.messages, () =>
     smtpSource(loadOn(contender, setting, reuse)),
   );
-  const queued = await contender.queued();
-  if (queued !== setting.warmup + setting.messages) throw new Error(`${queued} messages are kept`);
+  const all = setting.warmup + setting.messages;
+  await until("everything is kept", async () => (await contender.queued()) === all);
   return measures;
 }
 

@@ -1,13 +1,13 @@
 import type { AloneCase } from "./alone.ts";
 import { type Doing, storeRounds } from "./store-rounds.ts";
-import { POSTGRES, REDIS, STORES, type StoreKind } from "./stores.ts";
+import { POSTGRES, REDIS, S3, STORES, type StoreKind } from "./stores.ts";
 import { storeMemory } from "./stores-memory.ts";
 import { twoRelays } from "./two-relays.ts";
 import { wakeUp } from "./wake-up.ts";
 
 /** What is measured of the stores that several nodes share; each case needs the programs of its store. */
 export const STORE_CASES: readonly AloneCase[] = [
-  ...[REDIS, POSTGRES].flatMap((kind) => [rounds(kind, "accept"), rounds(kind, "relay")]),
+  ...[REDIS, POSTGRES, S3].flatMap((kind) => [rounds(kind, "accept"), rounds(kind, "relay")]),
   {
     ...named(REDIS, "two-relays", "two relay-only nodes, the next hop being the limit"),
     run: twoRelays(REDIS),

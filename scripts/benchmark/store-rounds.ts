@@ -46,8 +46,11 @@ async function measureOnStore(
 ): Promise<Measures> {
   await using store = await kind.start(setting.parent);
   const measures = await measureOn(doing, setting, { spool: store.url, servers: store.servers });
+  const requests = Object.entries((await store.requests?.()) ?? {});
   bare.push(await store.bareRate(setting));
-  return measures;
+  const all = setting.warmup + setting.messages;
+  const each = requests.map(([kind, count]) => [`${kind} per message`, count / all]);
+  return { ...measures, ...Object.fromEntries(each) };
 }
 
 /** On the store that `on` names, or on a spool of its own. */

@@ -1,9 +1,7 @@
-import { realWorld } from "../../src/lib/world.ts";
-import { openDiskStorage } from "../../src/storage/disk/open.ts";
-import { openPostgresStorage } from "../../src/storage/postgres/open.ts";
-import { openRedisStorage } from "../../src/storage/redis/open.ts";
-import { readRedisUrl } from "../../src/storage/redis/redis-url.ts";
+import { AwsClient } from "aws4fetch";
+import { openStorage } from "../../src/app/library/storages.ts";
 import type { QueueStorage } from "../../src/storage/storage.ts";
+import { ACCESS_KEY, CEPH_PEERS, SECRET_KEY, startCeph } from "../../tests/support/ceph.ts";
 import { startChild } from "../../tests/support/child.ts";
 import { PEERS } from "../../tests/support/peers.ts";
 import { startPostgres } from "../../tests/support/postgres.ts";
@@ -17,6 +15,8 @@ export interface Store extends AsyncDisposable {
   readonly url: string;
   /** Its processes by name; each stands for all below it. */
   readonly servers: Readonly<Record<string, number>>;
+  /** Requests that it was asked so far, by kind, where each costs money. */
+  requests?(): Promise<Readonly<Record<string, number>>>;
   /** Opens the queue in it from this process. */
   open(): Promise<QueueStorage>;
   /**
@@ -35,8 +35,6 @@ export interface StoreKind {
   start(parent: string): Promise<Store>;
 }
 
-const PARTS = { world: realWorld, emit: () => undefined };
-
 /** Redis with an append-only file that is synced before anything is confirmed. */
 export const REDIS: StoreKind = {
   name: "redis",
@@ -47,11 +45,7 @@ export const REDIS: StoreKind = {
     return {
       url,
       servers: { "redis-server": server.pid },
-      async open() {
-        const address = readRedisUrl(url);
-        if (address === undefined) throw new Error(`${url} is no Redis URL`);
-        return await openRedisStorage({ address, freshBytesMax: 0 }, PARTS);
-      },
+      open: () => openStorage(url),
       async bareRate({ messages, sessions, bytes }) {
         const amounts = ["-n", `${messages}`, "-c", `${sessions}`, "-d", `${bytes}`];
         const program = PEERS.get("redis-benchmark")?.program ?? "";
@@ -77,7 +71,7 @@ export const POSTGRES: StoreKind = {
     return {
       url,
       servers: { postgres: server.pid },
-      open: () => openPostgresStorage({ url }, PARTS),
+      open: () => openStorage(url),
       async bareRate({ messages, sessions, bytes }) {
         await using dir = tempDir("pgbench", parent);
         const script = dir.join("insert.sql");
@@ -97,17 +91,73 @@ export const POSTGRES: StoreKind = {
   },
 };
 
+/** Ceph's S3 gateway; everything behind it is in memory, so that no disk is waited for. */
+export const S3: StoreKind = {
+  name: "s3",
+  peers: CEPH_PEERS,
+  async start() {
+    const server = await startCeph();
+    const bucket = await server.bucket();
+    const url = server.url(bucket);
+    return {
+      url,
+      servers: server.pids,
+      requests: async () => requestsIn(await Bun.file(server.log).text(), bucket),
+      open: () => openStorage(url),
+      bareRate: ({ messages, sessions, bytes }) => {
+        const login = { accessKeyId: ACCESS_KEY, secretAccessKey: SECRET_KEY };
+        const client = new AwsClient({ ...login, service: "s3", region: "us-east-1" });
+        const body = new Uint8Array(bytes);
+        return ratePerSecond(messages, sessions, async (number) => {
+          const object = `${server.endpoint}/${bucket}/bare/${number}`;
+          const headers = { "x-amz-content-sha256": "UNSIGNED-PAYLOAD" };
+          const answer = await client.fetch(object, { method: "PUT", body, headers });
+          if (!answer.ok) throw new Error(`no object: ${answer.status}`);
+        });
+      },
+      [Symbol.asyncDispose]: () => server[Symbol.asyncDispose](),
+    };
+  },
+};
+
+/** What the gateway's log says: `"PUT /bucket/key HTTP/1.1" 200`. */
+function requestsIn(log: string, bucket: string): Readonly<Record<string, number>> {
+  const counts: Record<string, number> = {};
+  for (const [, method = "", path = ""] of log.matchAll(/"([A-Z]+) (\/\S*) HTTP\/1\.1" \d{3} /gu)) {
+    if (!path.startsWith(`/${bucket}`) || path.includes("/bare/")) continue;
+    const kind = /[?&]list-type=/u.test(path) ? "LIST" : method;
+    counts[kind] = (counts[kind] ?? 0) + 1;
+  }
+  return counts;
+}
+
+async function ratePerSecond(
+  times: number,
+  atOnce: number,
+  run: (number: number) => Promise<void>,
+): Promise<number> {
+  let next = 0;
+  const startedAt = performance.now();
+  const session = async () => {
+    while (next < times) {
+      next += 1;
+      await run(next);
+    }
+  };
+  await Promise.all(Array.from({ length: atOnce }, session));
+  return times / ((performance.now() - startedAt) / 1000);
+}
+
 /** A directory, as a store: what the others are held against. */
 export const DISK: StoreKind = {
   name: "disk",
   peers: [],
   async start(parent) {
     const directory = tempDir("bench", parent).join("spool");
-    const options = { directory, freshBytesMax: 0, freeBytesMin: 0, freePercentMin: 0 };
     return {
       url: directory,
       servers: {},
-      open: () => openDiskStorage(options, PARTS),
+      open: () => openStorage(directory),
       bareRate: () => Promise.resolve(Number.NaN),
       [Symbol.asyncDispose]: () => Promise.resolve(),
     };
@@ -115,7 +165,7 @@ export const DISK: StoreKind = {
 };
 
 /** Every kind. */
-export const STORES: readonly StoreKind[] = [DISK, REDIS, POSTGRES];
+export const STORES: readonly StoreKind[] = [DISK, REDIS, POSTGRES, S3];
 
 async function outputOf(command: readonly string[]): Promise<string> {
   const child = startChild(command);

@@ -13,6 +13,10 @@ export interface Ceph extends AsyncDisposable {
   /** `http://127.0.0.1:PORT` */
   readonly endpoint: string;
   readonly port: number;
+  /** Its processes by name. */
+  readonly pids: Readonly<Record<string, number>>;
+  /** The file to which the gateway writes a line for each request that it has answered, sooner or later. */
+  readonly log: string;
   /** Makes an empty bucket and gives its name. */
   bucket(): Promise<string>;
   /** The URL of a queue in this bucket; `search` is what stands behind the endpoint, with its `&`. */
@@ -39,11 +43,13 @@ const STEP_MS = 30_000;
 export async function startCeph(): Promise<Ceph> {
   const dir = tempDir("ceph");
   const children: Child[] = [];
+  const pids: Record<string, number> = {};
   const daemon = (name: string, ...args: readonly string[]): Child => {
     const outputFile = dir.join("log", `${name}.out`);
     const command = [`/usr/bin/${name}`, "-f", "-c", dir.join("ceph.conf"), ...args];
     const child = startChild(command, { outputFile });
     children.push(child);
+    pids[name] = child.pid;
     return child;
   };
   const stop = async (): Promise<void> => {
@@ -61,6 +67,7 @@ export async function startCeph(): Promise<Ceph> {
     let running = gateway();
     await Promise.all([makeUser(dir), until("radosgw", () => answers(port), STEP_MS)]);
     return gatewayOf(port, {
+      ...{ pids, log: dir.join("log", `${ADMIN}.log`) },
       stop,
       current: () => running,
       async start() {
@@ -74,7 +81,7 @@ export async function startCeph(): Promise<Ceph> {
   }
 }
 
-interface Gateway {
+interface Gateway extends Pick<Ceph, "pids" | "log"> {
   current(): Child;
   start(): Promise<void>;
   stop(): Promise<void>;
@@ -90,6 +97,8 @@ function gatewayOf(port: number, gateway: Gateway): Ceph {
   return {
     endpoint,
     port,
+    pids: gateway.pids,
+    log: gateway.log,
     async bucket() {
       made += 1;
       const name = `bucket-${made}`;
