@@ -5,7 +5,10 @@
 export interface WakeUp {
   /** Tells whoever listens of messages that are due. Returns at once and never throws: failing is not the sender's matter. */
   tell(news: readonly News[]): void;
-  /** What was told, to one of those who listen; empty when it was time to look anyway. Rejects only when `signal` says so. */
+  /**
+   * What was told, to one of those who listen; empty when it was time to look anyway. Rejects only when `signal` says so, and
+   * waits for that when it was closed.
+   */
   listen(signal: AbortSignal): Promise<readonly News[]>;
   close(): Promise<void>;
 }

@@ -86,6 +86,8 @@ class SqsWakeUp implements WakeUp {
     signal.throwIfAborted();
     const ended = AbortSignal.any([signal, this.#closed.signal]);
     const received = await this.#receive(ended);
+    // Behind the end there is nothing to look for: whoever listens on would never rest.
+    if (this.#closed.signal.aborted) await aborted(signal);
     signal.throwIfAborted();
     return received;
   }
@@ -126,6 +128,11 @@ class SqsWakeUp implements WakeUp {
     cancel();
     this.#closed.abort();
   }
+}
+
+async function aborted(signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return;
+  await new Promise((resolve) => signal.addEventListener("abort", resolve, { once: true }));
 }
 
 /** As many messages as a call takes, so that several who listen get something, and then more in each. */
