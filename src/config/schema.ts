@@ -219,7 +219,7 @@ function queue() {
     deliveries_max: setting(kind.whole(1, 10_000), { default: 200, doc: "Deliveries at once." }),
     per_destination_max: setting(kind.whole(1, 10_000), {
       default: 20,
-      doc: "Deliveries at once to one destination.",
+      doc: "Deliveries at once to one destination; where the queue is kept in Redis, of all nodes together.",
     }),
     per_destination_start: setting(kind.whole(1, 10_000), {
       default: 5,

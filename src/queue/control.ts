@@ -16,7 +16,9 @@ export class BusyError extends QueueError {
 
 /** What operators may see and do: the only thing that the admin room knows of the queue. */
 export interface QueueControl {
+  /** Counts and conditions, in constant time. */
   status(): Promise<QueueStatus>;
+  /** One page of summaries, in the order of arrival. */
   list(query: ListQuery): Promise<readonly MessageSummary[]>;
   /** `undefined`: no such message. */
   show(id: string): Promise<MessageDetail | undefined>;
@@ -39,21 +41,28 @@ export interface QueueControl {
   each(verb: Verb, selector: Selector): Promise<number>;
 }
 
+/** What can be done to one message, and so to many. */
 export type Verb = "retry" | "hold" | "release" | "remove" | "bounce";
 
 /** All messages that agree with every given part; an empty one names all. */
 export interface Selector {
+  /** Only those in this state. */
   readonly state?: MessageState;
+  /** Only those whose first pending recipient is in this domain. */
   readonly domain?: string;
+  /** Only those of this sender, as it was given. */
   readonly sender?: string;
 }
 
+/** The queue at a glance. */
 export interface QueueStatus extends StorageInfo {
   /** Deliveries under way and waiting in the window. */
   readonly delivering: number;
+  /** Due messages in memory that wait for their turn. */
   readonly waiting: number;
   /** Not before this instant, which it is when something is due already. */
   readonly nextDue: number | null;
+  /** Connections to next hops. */
   readonly connections: { readonly open: number; readonly idle: number };
   /** The busiest and the suspended ones, at most `DESTINATIONS_MAX`. */
   readonly destinations: readonly DestinationStatus[];
@@ -61,19 +70,29 @@ export interface QueueStatus extends StorageInfo {
   readonly refusal: string | undefined;
 }
 
+/** One destination as it is at this moment. */
 export interface DestinationStatus {
+  /** What its mail shares connections and limits with. */
   readonly destination: string;
+  /** Deliveries under way. */
   readonly delivering: number;
+  /** Due messages in memory. */
   readonly waiting: number;
   /** How many deliveries at once it is trusted with by now. */
   readonly limit: number;
+  /** What this node has of the limit that all nodes share, where they do. */
+  readonly places?: number;
   /** Not tried before this instant, after failures. */
   readonly suspendedUntil: number | null;
+  /** Why the last failure failed; `null` after a success. */
   readonly lastFailure: string | null;
 }
 
+/** Everything that is known of one message. */
 export interface MessageDetail extends MessageSummary {
+  /** With the pending recipients only, each with its original index. */
   readonly envelope: Envelope;
+  /** Its sender was told that it still waits. */
   readonly delayNotified: boolean;
   /** When it expires. */
   readonly expiresAt: number;

@@ -191,7 +191,10 @@ async function endAsExpired(message: StoredMessage, parts: OperatorParts): Promi
   await conclude({ message, outcomes, timing, attempts, delayMs: null, expired: true }, parts);
 }
 
-/** Pages of messages that a selector names, those that come or go meanwhile aside. */
+/**
+ * Pages of messages that a selector names, those that come or go meanwhile aside. What is on its way to another store is
+ * left out: only who names such a message takes it out of the hands of the move.
+ */
 async function* pagesOf(
   storage: QueueStorage,
   selector: Selector,
@@ -202,7 +205,7 @@ async function* pagesOf(
     const page = await storage.list({ ...selector, ...from, limit: PAGE });
     after = page.at(-1)?.id;
     if (after === undefined) return;
-    yield page;
+    yield page.filter(({ moving }) => moving === undefined);
   }
 }
 
@@ -224,6 +227,7 @@ async function detailOf(id: string, parts: OperatorParts): Promise<MessageDetail
     original: message.original,
     recipients,
     ...(message.lease && { lease: message.lease }),
+    ...(message.moving && { moving: message.moving }),
     expiresAt: expiryOf(envelope, parts.lifetimes),
   };
 }
@@ -250,11 +254,12 @@ function busiest(lanes: readonly Lane[], now: number): readonly DestinationStatu
     .filter((lane) => rank(lane) > 0 || lane.throttle.lastFailure !== null)
     .sort((left, right) => rank(right) - rank(left))
     .slice(0, DESTINATIONS_MAX)
-    .map(({ destination, delivering, waiting, throttle }) => ({
+    .map(({ destination, delivering, waiting, throttle, places }) => ({
       destination,
       delivering,
       waiting: waiting.length,
       limit: limitOf(throttle, now),
+      ...(places < Number.POSITIVE_INFINITY && { places }),
       suspendedUntil: throttle.suspendedUntil,
       lastFailure: throttle.lastFailure,
     }));

@@ -36,6 +36,7 @@ test("GET /v1/queue has the agreed shape, as JSON also for curl", async () => {
     delivering: 0,
     waiting: 120,
     limit: 1,
+    places: null,
     suspended_until: "2026-11-22T01:06:03.000Z",
     last_failure: STATUS.destinations[1]?.lastFailure,
   });

@@ -91,7 +91,14 @@ test("no page is wider than a terminal, whatever strangers wrote, and none carri
         size: number * 1e4,
         waiting: number,
         destinations: [
-          { ...destination, waiting: number, limit: 1, delivering: 1, suspendedUntil: null },
+          {
+            ...destination,
+            waiting: number,
+            limit: 1,
+            places: 3,
+            delivering: 1,
+            suspendedUntil: null,
+          },
         ],
       };
       const one = detail(ID, { sender: text, domain: text, recipientCount: number });
