@@ -166,7 +166,9 @@ describe("SQS", () => {
     // Who listens on is not to spin.
     const stop = new AbortController();
     const listening = teller.listen(stop.signal);
-    expect(await Promise.race([listening, new Promise(setImmediate)])).toBeUndefined();
+    expect(
+      await Promise.race([listening, new Promise((next) => setImmediate(() => next(undefined)))]),
+    ).toBeUndefined();
     stop.abort(new Error("enough"));
     await expect(listening).rejects.toThrow("enough");
   });
