@@ -291,6 +291,8 @@ export class Runner {
     this.#persistence.failed("read", error);
     const due = this.#now() + UNREADABLE_RETRY_MS;
     try {
+      // With all of the storage in trouble nothing is known against the message.
+      if (storage.refusal() !== undefined) throw error;
       await storage.settle(id, { due }, { holder });
       this.#feed.noteDue(due, domain);
     } catch {

@@ -125,6 +125,21 @@ describe("P7: storage that fails and recovers", () => {
     expect([...kept.messages.values()][0]?.attempts).toBe(2);
   });
 
+  test("what cannot be read while all of the storage is in trouble goes out as soon as that is over", async () => {
+    const { faulty, send, world, relay, kept, queue } = setUp({ start: false });
+    const refusing = kept as { refusal(): string | undefined };
+    for (let count = 0; count < 5; count += 1) await send(`x@d${count}.test`);
+    refusing.refusal = () => "the server cannot be reached";
+    faulty.fail("get");
+    queue.start();
+    await world.advance(10 * SECOND);
+    expect(relay.calls).toHaveLength(0);
+    refusing.refusal = () => undefined;
+    faulty.heal("get");
+    await world.advance(2 * SECOND);
+    expect(relay.calls).toHaveLength(5);
+  });
+
   test("a message that cannot be read is set aside for a minute; others flow", async () => {
     const { faulty, queue, send, world, relay, kept } = setUp({ start: false });
     const ids: string[] = [];
