@@ -76,6 +76,7 @@ export function detailJson(detail: MessageDetail) {
     client: { ip: client.ip, host: client.host, name: client.name, protocol: client.protocol },
     holder: holderOf(detail),
     leased_until: instant(detail.lease?.until ?? null),
+    moving: detail.moving ? { from: detail.moving.from, to: detail.moving.to } : null,
     recipients: recipientsOf(detail),
   };
 }

@@ -133,6 +133,10 @@ function holderText({ lease }: MessageDetail): string {
   return lease === undefined ? "" : `      held by   ${printable(lease.holder, 200)}\n`;
 }
 
+function movingText({ from, to }: NonNullable<MessageDetail["moving"]>): string {
+  return printable(`from ${from} to ${to}`, 400);
+}
+
 function recipientsText(detail: MessageDetail): string {
   return recipientsOf(detail)
     .map(({ address, status, reason }) => {
@@ -158,6 +162,7 @@ export function messageText(detail: MessageDetail, now: number): string {
     ]),
     block("tried", [`${tries}, next ${nextText(detail.state, detail.due, now)}`]),
     detail.lease === undefined ? "" : block("held by", [printable(detail.lease.holder, 200)]),
+    detail.moving === undefined ? "" : block("moving", [movingText(detail.moving)]),
     expiry === null ? "" : block("expires", [`${expiry}, ${until(detail.expiresAt, now)}`]),
     detail.delayNotified ? block("sender", ["was told of the delay"]) : "",
     "\n",

@@ -40,6 +40,7 @@ export const detailSchema = v.object({
   client: v.nullish(v.record(v.string(), v.unknown())),
   holder: text,
   leased_until: v.nullish(instant),
+  moving: v.nullish(v.object({ from: v.string(), to: v.string() })),
   recipients: v.array(v.object({ ...recipient.entries, relay: text, orcpt: text })),
 });
 

@@ -114,6 +114,7 @@ async function describeTo(stdout: Writer, message: Detail): Promise<void> {
     ["attempts", String(message.attempts)],
     ["next", message.state === "hold" ? "when released" : (message.due_at ?? "")],
     ["held by", message.holder && `${message.holder} until ${message.leased_until ?? "?"}`],
+    ["moving", message.moving ? `from ${message.moving.from} to ${message.moving.to}` : ""],
     ["expires", message.expires_at ?? ""],
     ...message.recipients.flatMap(recipientRows),
   ];

@@ -225,7 +225,10 @@ export function leaseOf({ id, domain, due }: MessageRow): Lease {
 export function summaryOf(row: MessageRow): MessageSummary {
   const { id, sender, size, receivedAt, due, attempts, domain, recipientCount } = row;
   const state = stateOf(row);
-  return { id, state, sender, size, receivedAt, due, attempts, domain, recipientCount };
+  // Most rows have no such thing, and need not be read for it.
+  const moving = row.state?.includes('"moving"') ? progressOf(row).moving : undefined;
+  const facts = { id, state, sender, size, receivedAt, due, attempts, domain, recipientCount };
+  return moving === undefined ? facts : { ...facts, moving };
 }
 
 /** What `get` answers, out of the envelope as it was stored. */

@@ -248,6 +248,8 @@ export interface MessageSummary {
   readonly domain: string;
   /** Recipients that it had when it was stored. */
   readonly recipientCount: number;
+  /** It is on its way to another store, or from there. */
+  readonly moving?: Moving;
 }
 
 /** Counts of the whole queue. */

@@ -102,9 +102,11 @@ export function arriveContract(name: string, open: OpenStorage): void {
       expect(await at.storage.get(id)).toMatchObject({ state: "hold", due: 70, moving: MOVING });
       expect((await at.storage.getInfo()).states).toMatchObject({ incoming: 0, hold: 1 });
       expect(await at.leasedIds()).toEqual([]);
+      expect((await at.storage.list({ limit: 9 }))[0]?.moving).toEqual(MOVING);
       await at.storage.settle(id, { held: false, moving: null });
       expect(await at.storage.get(id)).toMatchObject({ state: "incoming", due: 70 });
       expect(await at.leasedIds()).toEqual([id]);
+      expect((await at.storage.list({ limit: 9 }))[0]?.moving).toBeUndefined();
     });
 
     test("that is being delivered meanwhile stays with who has it, and held behind its settlement", async () => {

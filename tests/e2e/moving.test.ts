@@ -131,6 +131,28 @@ describeWithPeers(["redis-server"], "transfer", () => {
     expect(busy.output).toContain("stop the daemon first");
   });
 
+  test("that was broken off leaves mail that an operator sees, and frees by name only", async () => {
+    await using dir = tempDir("moving");
+    const spool = dir.join("spool");
+    await onDisk(spool, async (storage) => {
+      await fill(storage, 3);
+      const moving = { from: "mx:/spool", to: "redis://store", held: false };
+      await storage.settle(idOf(1), { held: true, moving });
+    });
+    const relay = ["--relay", "smtp://127.0.0.1:1"];
+    await using daemon = await startDaemon({ spool, args: [...QUICK, ...relay] });
+    const queue = async (...args: readonly string[]) => {
+      const flags = ["--admin", `127.0.0.1:${daemon.adminPort}`, "--set", "admin.socket=off"];
+      return await runProduct(["queue", ...args, ...flags]);
+    };
+    expect((await queue("release", "--all")).output).toContain("released 1 message");
+    const shown = await queue("show", idOf(1));
+    expect(shown.output).toMatch(/moving +from mx:\/spool to redis:\/\/store/u);
+    expect(shown.output).toMatch(/state +hold/u);
+    expect((await queue("release", idOf(1))).code).toBe(0);
+    expect((await queue("show", idOf(1))).output).not.toMatch(/state +hold/u);
+  });
+
   test(
     "that fills the target stops, and goes on when there is room",
     async () => {
