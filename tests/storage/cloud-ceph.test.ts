@@ -5,7 +5,7 @@ import { interruptedContract } from "../contract/interrupted.ts";
 import { severalContract } from "../contract/several.ts";
 import { CEPH_PEERS, type Ceph, startCeph } from "../support/ceph.ts";
 import { describeWithPeers } from "../support/peers.ts";
-import { cephStoreServer, withoutHours } from "./cloud-fixture.ts";
+import { cephStoreServer, withoutLongWaits } from "./cloud-fixture.ts";
 import { bucketAt } from "./s3-fixture.ts";
 
 /** The store's clock is as much ahead of the node's in all of these. */
@@ -28,7 +28,7 @@ describeWithPeers(CEPH_PEERS, "the cloud engine on Ceph", () => {
     const storage = await openCloudStorage(
       { freshBytesMax: 1024 * 1024, prefix: `q${queues}/` },
       {
-        world: withoutHours(world),
+        world: withoutLongWaits(world),
         emit: () => undefined,
         objectStore,
         clockDifferenceMs: () => AHEAD_MS,

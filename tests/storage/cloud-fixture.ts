@@ -15,12 +15,12 @@ export function cephStoreServer(ceph: Ceph, bucket: string): StoreServer {
   };
 }
 
-const HOUR = 3_600_000;
+const LONG_MS = 10_000;
 
-/** The same world, in which what is to be done in hours does not come: in a test's, whose timers go off at once, it would. */
-export function withoutHours(world: World): World {
+/** The same world, in which what is to be done much later does not come: where timers go off at once, it would. */
+export function withoutLongWaits(world: World): World {
   const { clock } = world;
   const after = (delayMs: number, run: () => void) =>
-    delayMs < HOUR ? clock.after(delayMs, run) : () => undefined;
+    delayMs < LONG_MS ? clock.after(delayMs, run) : () => undefined;
   return { ...world, clock: { ...clock, after } };
 }

@@ -1,7 +1,7 @@
 import { openCloudStorage } from "../../src/storage/cloud/open.ts";
 import { storageContract } from "../contract/contract.ts";
 import { objectMemory } from "../support/object-memory.ts";
-import { withoutHours } from "./cloud-fixture.ts";
+import { withoutLongWaits } from "./cloud-fixture.ts";
 
 /** The store's clock is as much ahead of the node's in all of these. */
 const AHEAD_MS = 12_345;
@@ -11,7 +11,7 @@ storageContract("cloud", async (world) => {
   const storage = await openCloudStorage(
     { freshBytesMax: 1024 * 1024, prefix: "a/queue/" },
     {
-      world: withoutHours(world),
+      world: withoutLongWaits(world),
       emit: () => undefined,
       objectStore: store,
       clockDifferenceMs: () => AHEAD_MS,

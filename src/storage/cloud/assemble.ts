@@ -8,7 +8,7 @@ import { DueView } from "./due-view.ts";
 import { Endings } from "./endings.ts";
 import { Epoch } from "./epoch.ts";
 import { type Health, openHealth } from "./health.ts";
-import { startHousekeeping } from "./housekeeping.ts";
+import { type Housekeeping, startHousekeeping } from "./housekeeping.ts";
 import { probeKey } from "./keys.ts";
 import { Leasing } from "./leasing.ts";
 import { Lookout } from "./lookout.ts";
@@ -55,6 +55,7 @@ export interface CloudParts {
   readonly leasing: Leasing;
   readonly counts: Counts;
   readonly news: NewsWatch;
+  readonly housekeeping: Housekeeping;
   close(): Promise<void>;
 }
 
@@ -78,15 +79,17 @@ export async function assemble(given: CloudGiven): Promise<CloudParts> {
     wakeUp,
     pollMs,
   });
-  const stopHousekeeping = startHousekeeping(part);
+  const housekeeping = startHousekeeping({ ...part, judge: (marker) => leasing.judge(marker) });
   return {
-    ...{ ...messages, part, health, view, lookout, leasing, counts, news },
+    ...{ ...messages, part, health, view, lookout, leasing, counts, news, housekeeping },
     async close() {
-      stopHousekeeping();
+      housekeeping.stop();
       news.close();
       counts.close();
       messages.doubts.close();
+      messages.outboxes.close();
       health.stop();
+      part.removals.close();
       await part.removals.idle();
       await part.objects.close();
       await wakeUp?.close();
@@ -107,7 +110,7 @@ function openPart(
     await store.remove([probe]);
   });
   const objects = new Objects(store, health);
-  const removals = new Removals(objects);
+  const removals = new Removals(objects, world.clock);
   const time = storeTime(world.clock, differenceMs);
   const marks = new Marks({ objects, removals, time }, view, (before, after) => {
     counts.noteChange(before, after);

@@ -164,6 +164,11 @@ export class CloudStorage implements QueueStorage {
     return await this.#parts.news.wait(signal);
   }
 
+  /** Looks for what crashes have left behind, which is done every few hours anyway. */
+  async sweep(): Promise<void> {
+    await this.#parts.housekeeping.sweep();
+  }
+
   refusal(): string | undefined {
     return this.#closing === undefined ? this.#parts.health.refusal() : "the store is closed";
   }

@@ -23,4 +23,11 @@ export class Endings {
     const body = head?.body.name;
     if (body !== undefined) await release(objects, body, state.id).catch(() => undefined);
   }
+
+  /** What had no mail of its own is gone when this resolves. */
+  async clear(state: State): Promise<void> {
+    const { removals, marks } = this.#part;
+    await removals.remove(stateKey(nameOf(state)));
+    marks.ended(markerOf(state), undefined);
+  }
 }

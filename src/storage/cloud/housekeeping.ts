@@ -1,5 +1,6 @@
 import type { World } from "../../lib/world.ts";
-import { BODY, bodyKey, mailKey, refsOf } from "./keys.ts";
+import { BODY, bodyKey, DUE, mailKey, refsOf } from "./keys.ts";
+import { dueFrom, HELD_AT, type Marker, parseMarker } from "./marker.ts";
 import type { Objects } from "./objects.ts";
 import type { StoreTime } from "./store-time.ts";
 
@@ -12,48 +13,74 @@ export interface HousekeepingParts {
   readonly objects: Objects;
   readonly time: StoreTime;
   readonly world: World;
+  /** Drops a marker that says nothing true any more. */
+  readonly judge: (marker: Marker) => Promise<void>;
 }
 
-/** Looks for bodies that no message has. It may fail: there is a next time. Gives what stops it. */
-export function startHousekeeping(parts: HousekeepingParts): () => void {
+export interface Housekeeping {
+  /** Looks now for what no message has. */
+  sweep(): Promise<void>;
+  stop(): void;
+}
+
+/** Looks for what crashes have left every few hours. It may fail: there is a next time. */
+export function startHousekeeping(parts: HousekeepingParts): Housekeeping {
   const { clock, random } = parts.world;
   let isStopped = false;
   let cancel = (): void => undefined;
-  const schedule = (): void => {
+
+  async function sweep(): Promise<void> {
+    await sweepHeld(parts);
+    await sweepBodies(parts);
+  }
+
+  function schedule(): void {
     if (isStopped) return;
     cancel = clock.after(ROUND_MS * (0.5 + random()), () => {
-      void sweepBodies(parts)
+      void sweep()
         .catch(() => undefined)
         .then(schedule);
     });
-  };
+  }
+
   schedule();
-  return () => {
-    isStopped = true;
-    cancel();
+  return {
+    sweep,
+    stop() {
+      isStopped = true;
+      cancel();
+    },
   };
 }
 
-/** Removes old bodies of which no message is left, one by one; resolves with how many that were. */
-export async function sweepBodies({ objects, time }: Omit<HousekeepingParts, "world">) {
-  let count = 0;
+/** Markers of held messages never come due: those that nobody needs any more are looked for. */
+async function sweepHeld({ objects, time, judge }: Omit<HousekeepingParts, "world">) {
+  for await (const page of objects.pages(DUE, dueFrom(HELD_AT))) {
+    const old = page.objects.filter(({ storedAt }) => time.now() - storedAt > OLD_MS);
+    for (const { key } of old) {
+      const marker = parseMarker(key);
+      if (marker !== undefined) await judge(marker);
+    }
+  }
+}
+
+/** Removes old bodies of which no message is left, one by one. */
+async function sweepBodies({ objects, time }: Pick<HousekeepingParts, "objects" | "time">) {
   for await (const page of objects.pages(BODY)) {
     for (const { key, storedAt } of page.objects) {
       if (time.now() - storedAt < OLD_MS) continue;
-      if (await sweepBody(objects, key.slice(BODY.length))) count += 1;
+      await sweepBody(objects, key.slice(BODY.length));
     }
   }
-  return count;
 }
 
-async function sweepBody(objects: Objects, body: string): Promise<boolean> {
+async function sweepBody(objects: Objects, body: string): Promise<void> {
   for await (const page of objects.pages(refsOf(body))) {
     for (const { key } of page.objects) {
       const id = key.slice(refsOf(body).length);
-      if ((await objects.get(mailKey(id), { start: 0, end: 1 })) !== undefined) return false;
+      if ((await objects.get(mailKey(id), { start: 0, end: 1 })) !== undefined) return;
       await objects.remove([key]);
     }
   }
   await objects.remove([bodyKey(body)]);
-  return true;
 }

@@ -2,7 +2,7 @@ import { CorruptError, type Lease, type LeaseOptions } from "../storage.ts";
 import type { DueView } from "./due-view.ts";
 import type { Endings } from "./endings.ts";
 import { inParallel } from "./in-parallel.ts";
-import { nameOf } from "./keys.ts";
+import { nameOf, stateKey } from "./keys.ts";
 import type { Lookout } from "./lookout.ts";
 import type { Lru } from "./lru.ts";
 import { type MailHead, withoutPrefix } from "./mail-object.ts";
@@ -92,37 +92,35 @@ export class Leasing {
 
   async #take(marker: Marker, { holder, until }: LeaseOptions): Promise<Tried> {
     const { part, states, seen } = this.#parts;
-    const found = await this.#read(marker);
-    if (found === undefined) return "none";
-    const { known, head } = found;
+    const known = await this.#read(marker);
+    if (known === undefined) return "none";
     const lease = { holder, until: part.time.toStore(until) };
     const next = leasedState(known.state, lease, changeNow(part));
     const { id, domain, due } = next;
     seen.delete(id);
     const after = await states.replace(known, next);
     if (after === undefined) return "none";
-    if (head !== undefined) seen.set(id, { ...after, head });
+    seen.set(id, { ...after, head: known.head });
     return { id, domain, due: part.time.fromStore(due) };
   }
 
-  /** The state that a marker belongs to, with the head if it was read; `undefined` when the marker is of no use now. */
-  async #read(
-    marker: Marker,
-  ): Promise<{ readonly known: KnownState; readonly head: MailHead | undefined } | undefined> {
-    const { states, seen } = this.#parts;
-    const before = seen.get(marker.id);
-    const isKnown = before !== undefined && isMarkerOf(marker, before.state);
-    const isNew = marker.version === 0 && !isKnown;
-    const [found, read] = await Promise.all([
-      isKnown ? before : states.read(nameOf(marker)),
-      isNew ? this.#headOf(marker) : undefined,
-    ]);
-    const head = isKnown ? before.head : read;
-    if (found !== undefined && (await this.#agrees(marker, found))) return { known: found, head };
-    if (found !== undefined) return undefined;
-    if (!isNew || head === undefined) return await this.#forgetGone(marker);
-    await this.#parts.outboxes.requireSent(head);
-    return { known: { state: head.initial, version: undefined }, head };
+  /** The message that a marker is of, free to be taken; `undefined` when the marker is of no use now. */
+  async #read(marker: Marker): Promise<Known | undefined> {
+    const { states, seen, outboxes, part } = this.#parts;
+    const kept = seen.get(marker.id);
+    if (kept !== undefined && isMarkerOf(marker, kept.state) && states.isGood(kept)) return kept;
+    const at = part.time.now();
+    const [found, head] = await Promise.all([states.read(nameOf(marker)), this.#headOf(marker)]);
+    if (head === undefined) return await this.#forgetGone(marker, found);
+    if (found !== undefined) {
+      return (await this.#agrees(marker, found)) ? { ...found, head } : undefined;
+    }
+    if (marker.version > 0) {
+      await part.marks.dropAbandoned(marker);
+      return undefined;
+    }
+    await outboxes.requireSent(head);
+    return { state: head.initial, version: undefined, head, at };
   }
 
   /** Whether the state is the one that the marker says, and free. */
@@ -136,12 +134,13 @@ export class Leasing {
     return false;
   }
 
-  /** A marker without a state: its message is not written yet, or gone. */
-  async #forgetGone(marker: Marker): Promise<undefined> {
-    const { part } = this.#parts;
+  /** A marker whose message is not written yet, or gone. */
+  async #forgetGone(marker: Marker, found: KnownState | undefined): Promise<undefined> {
+    const { part, endings } = this.#parts;
     // Whoever has put a later marker than the first has seen the message: if it is not there, it has ended.
-    const isEnded = marker.version > 0 && (await this.#headOf(marker)) === undefined;
-    if (isEnded) part.marks.drop(marker);
+    if (found !== undefined) await endings.end(undefined, found.state);
+    if (found !== undefined && isMarkerOf(marker, found.state)) return undefined;
+    if (marker.version > 0) part.marks.drop(marker);
     else await part.marks.dropAbandoned(marker);
     return undefined;
   }
@@ -153,16 +152,34 @@ export class Leasing {
   }
 
   async #finish(marker: Marker): Promise<void> {
-    const { states, outboxes, part } = this.#parts;
+    const { states, outboxes, part, view } = this.#parts;
     const found = await states.read(nameOf(marker));
-    if (found === undefined) return await part.marks.dropAbandoned(marker);
-    if (!(await this.#agreesToFinish(marker, found))) return;
-    await outboxes.send(found);
+    if (found === undefined) return await this.#dropFinished(marker);
+    const { state } = found;
+    if (!state.isEnded && state.outbox === undefined) {
+      await this.#agrees(marker, found);
+    } else if (state.outbox === undefined && state.at > part.time.now()) {
+      // Whoever has ended it is about to clear it away.
+      view.note(markerOf(state), part.time.now());
+    } else {
+      await outboxes.send(found);
+      if (isMarkerOf(marker, state)) return;
+      if (state.isEnded) part.marks.ended(marker, stateKey(nameOf(state)));
+      else part.marks.drop(marker);
+    }
   }
 
-  async #agreesToFinish(marker: Marker, found: KnownState): Promise<boolean> {
-    if (markerKey(marker) !== markerKey(markerOf(found.state))) await this.#agrees(marker, found);
-    return found.state.outbox !== undefined || found.state.isEnded === true;
+  /** Without a state there is nothing to finish: it is done, or was never begun. */
+  async #dropFinished(marker: Marker): Promise<void> {
+    const { part } = this.#parts;
+    const isDone = marker.version > 1 && (await this.#headOf(marker)) === undefined;
+    if (isDone) part.marks.drop(marker);
+    else await part.marks.dropAbandoned(marker);
+  }
+
+  /** Looks whether a marker that never comes due still says something true. */
+  async judge(marker: Marker): Promise<void> {
+    await this.#read(marker);
   }
 }
 

@@ -15,6 +15,12 @@ const NOTHING = new Uint8Array(0);
 const ABANDONED_MS = 60 * 60_000;
 const BEGIN_MS = 10 * 60_000;
 
+/**
+ * The last state of a message that is gone stays so long: who has seen that there was none yet must not write the first one
+ * again, and have leased what has been delivered.
+ */
+const LINGER_MS = 60_000;
+
 /** Hears of every change of a message that this node makes. */
 export type OnChange = (before: Marker | undefined, after: Marker | undefined) => void;
 
@@ -57,7 +63,11 @@ export class Marks {
   ended(marker: Marker, stateKey: string | undefined): void {
     const key = markerKey(marker);
     this.#view.forget(key);
-    this.#removals.sweep(...(stateKey === undefined ? [] : [stateKey]), key);
+    const keys = stateKey === undefined ? [key] : [stateKey, key];
+    // A state that wants attention for so long was written before that.
+    const isOld = this.#time.now() - marker.at > LINGER_MS;
+    if (stateKey === undefined || isOld) this.#removals.sweep(...keys);
+    else this.#removals.sweepLater(LINGER_MS, ...keys);
     this.#onChange(marker, undefined);
   }
 
@@ -71,7 +81,7 @@ export class Marks {
   /** Drops one whose state was not there, if by now nobody is going to write it. */
   async dropAbandoned(marker: Marker): Promise<void> {
     const now = this.#time.now();
-    if (now - marker.at < ABANDONED_MS) return;
+    if (now - marker.at < ABANDONED_MS && marker.phase !== "held") return;
     const { objects } = await this.#objects.list(markerKey(marker), "", 1);
     const [found] = objects;
     if (found !== undefined && now - found.storedAt > ABANDONED_MS) this.drop(marker);

@@ -1,7 +1,7 @@
 import { QueueError } from "../../mail/queue-error.ts";
 import type { Endings } from "./endings.ts";
 import { inParallel } from "./in-parallel.ts";
-import { mailKey, nameOf } from "./keys.ts";
+import { mailKey, nameOf, stateKey } from "./keys.ts";
 import { Lru } from "./lru.ts";
 import { decodeHead, type MailHead } from "./mail-object.ts";
 import { type CloudPart, changeNow } from "./part.ts";
@@ -12,6 +12,9 @@ import type { KnownState, States } from "./states.ts";
 const OUTBOX_MS = 60_000;
 /** What is begun so long before that has ended by then. */
 const REQUEST_MS = 25_000;
+/** How soon one's own is tried again, and how many of them at most: others are left to whoever finds them. */
+const RETRY_MS = 1000;
+const RETRIED_MAX = 1000;
 /** Outboxes that are known to be sent. */
 const SENT_MAX = 10_000;
 
@@ -31,6 +34,8 @@ export interface OutboxParts {
 export class Outboxes {
   readonly #parts: OutboxParts;
   readonly #sent = new Lru<true>(SENT_MAX);
+  readonly #timers = new Set<() => void>();
+  #isClosed = false;
 
   constructor(parts: OutboxParts) {
     this.#parts = parts;
@@ -44,20 +49,64 @@ export class Outboxes {
   }
 
   /**
-   * Sends the outbox of a state and takes it off, or ends the message. Who has just written the state says so, with the
-   * message's head if it has any; for others it rejects while that one has time.
+   * Sends the outbox of a state that this node has just written, and takes it off or ends the message; `head` is the message's
+   * if there is one. False: it failed, and is tried again and again while it is this node's. Never rejects.
    */
-  async send(known: KnownState, own?: { readonly head: MailHead | undefined }): Promise<void> {
-    const claimed = own === undefined ? await this.#claim(known) : known;
-    const { state } = claimed;
+  async sendOwn(known: KnownState, head: MailHead | undefined): Promise<boolean> {
+    try {
+      await this.#sendAll(known, head);
+      return true;
+    } catch {
+      this.#later(known, head);
+      return false;
+    }
+  }
+
+  /** The same for one that was found; rejects while it is somebody else's. */
+  async send(known: KnownState): Promise<void> {
+    const claimed = await this.#claim(known);
+    await this.#sendAll(claimed, await this.#ownHead(claimed.state));
+  }
+
+  /** Tries nothing again. */
+  close(): void {
+    this.#isClosed = true;
+    for (const cancel of this.#timers) cancel();
+  }
+
+  #later(known: KnownState, head: MailHead | undefined): void {
+    const { world, time } = this.#parts.part;
+    const { outbox } = known.state;
+    const isOver = outbox !== undefined && time.now() + RETRY_MS > outbox.until - REQUEST_MS;
+    if (isOver || this.#isClosed || this.#timers.size >= RETRIED_MAX) return;
+    const cancel = world.clock.after(RETRY_MS, () => {
+      this.#timers.delete(cancel);
+      void this.sendOwn(known, head);
+    });
+    this.#timers.add(cancel);
+  }
+
+  async #sendAll(known: KnownState, head: MailHead | undefined): Promise<void> {
+    const { endings } = this.#parts;
+    const { state } = known;
     const { outbox } = state;
     if (outbox !== undefined) {
       await inParallel(outbox.mails, (mail) => this.#write(mail, outbox));
       this.#sent.set(`${nameOf(state)}.${outbox.name}`, true);
     }
-    const head = own === undefined ? await this.#ownHead(state) : own.head;
-    if (state.isEnded) await this.#parts.endings.end(head, state);
-    else await this.#replace(claimed, undefined);
+    if (!state.isEnded) await this.#replace(known, undefined);
+    else if (head === undefined) await endings.clear(state);
+    else if (outbox === undefined) await endings.end(head, state);
+    else await this.#endSent(known, head);
+  }
+
+  /** The state stays for a while when its message is gone: others have to see that the outbox was sent. */
+  async #endSent(known: KnownState, head: MailHead): Promise<void> {
+    const { states, part, endings } = this.#parts;
+    const stripped = withOutbox(known.state, undefined, changeNow(part));
+    if ((await states.overwrite(known, stripped)) === undefined) throw notYet(known.state.id);
+    await endings.end(head, stripped);
+    part.marks.ended(markerOf(known.state), stateKey(nameOf(stripped)));
   }
 
   /** Rejects while the message is part of an outbox that is not sent. */

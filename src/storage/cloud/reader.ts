@@ -44,21 +44,21 @@ export class Reader {
 
   /** As `QueueStorage.get`: what others have done to it since this node saw it last counts, whatever is kept here. */
   async message(id: string): Promise<StoredMessage> {
-    const { seen, fresh, states } = this.#parts;
-    const name = nameOf(seen.get(id)?.state ?? { id, born: "" });
-    const envelope = fresh.get(id);
+    const known = this.#parts.seen.get(id);
+    const envelope = known && this.#parts.fresh.get(id);
     return await this.#guarded(id, async () => {
+      const octets = envelope === undefined ? WHOLE_OCTETS : HEAD_OCTETS;
       const [bytes, found] = await Promise.all([
-        this.#mail(id, envelope === undefined ? WHOLE_OCTETS : HEAD_OCTETS),
-        seen.get(id) === undefined ? undefined : states.read(name),
+        this.#mail(id, octets),
+        known && this.#stateOf(known.head),
       ]);
       if (bytes === undefined) return await this.#gone(id);
       const head = decodeHead(bytes, id);
-      const isSame = name === nameOf(head.initial);
-      const known = isSame ? (found ?? asStored(head)) : await this.#stateOf(head);
-      const { state } = await this.#settled(head, known);
-      const isFresh = isSame && envelope !== undefined;
-      return this.#stored(head, state, isFresh ? envelope : await this.#envelope(head, bytes));
+      const isSame = known?.head.initial.born === head.initial.born;
+      const { state } = this.#noteSeen(head, (isSame && found) || (await this.#stateOf(head)));
+      if (state.isEnded) return await this.#gone(id);
+      const isHere = isSame && envelope !== undefined;
+      return this.#stored(head, state, isHere ? envelope : await this.#envelope(head, bytes));
     });
   }
 
@@ -103,7 +103,7 @@ export class Reader {
 
   /** The same when nothing is left to be done first. */
   async #settled(head: MailHead, found: KnownState): Promise<Known> {
-    const { outboxes, seen } = this.#parts;
+    const { outboxes } = this.#parts;
     let known = found;
     if (known.version === undefined) await outboxes.requireSent(head);
     if (known.state.isEnded || known.state.outbox !== undefined) {
@@ -111,14 +111,23 @@ export class Reader {
       if (known.state.isEnded) return await this.#gone(head.initial.id);
       known = await this.#stateOf(head);
     }
+    return this.#noteSeen(head, known);
+  }
+
+  /** Keeps it for whoever changes it next, if nothing is to be done before. */
+  #noteSeen(head: MailHead, known: KnownState): Known {
+    const { version, state } = known;
     const now: Known = { ...known, head: withoutPrefix(head) };
-    seen.set(head.initial.id, now);
+    const isPart = version === undefined && head.origin !== undefined;
+    const isClear = state.outbox === undefined && !state.isEnded;
+    if (isClear && !isPart) this.#parts.seen.set(head.initial.id, now);
     return now;
   }
 
-  async #stateOf(head: MailHead): Promise<KnownState> {
-    const found = await this.#parts.states.read(nameOf(head.initial));
-    return found ?? asStored(head);
+  async #stateOf({ initial }: MailHead): Promise<KnownState> {
+    const at = this.#parts.part.time.now();
+    const found = await this.#parts.states.read(nameOf(initial));
+    return found ?? { state: initial, version: undefined, at };
   }
 
   /** Its first octets, the whole head at least. */
@@ -183,11 +192,6 @@ export class Reader {
       throw new CorruptError(`message ${id} is damaged: ${error.message}`, { cause: error });
     }
   }
-}
-
-/** The state of a message that nothing was done to. */
-function asStored({ initial }: MailHead): KnownState {
-  return { state: initial, version: undefined };
 }
 
 /** What of the head its state does not repeat. */

@@ -1,3 +1,4 @@
+import type { Clock } from "../../lib/world.ts";
 import { type Batch, openBatch } from "../batch.ts";
 import type { Objects } from "./objects.ts";
 
@@ -13,7 +14,12 @@ export class Removals {
   readonly #swept: Batch<string, undefined>;
   readonly #sweeping = new Set<Promise<unknown>>();
 
-  constructor(objects: Objects) {
+  readonly #clock: Clock;
+  readonly #lingering: { readonly at: number; readonly keys: readonly string[] }[] = [];
+  #cancel: (() => void) | undefined;
+
+  constructor(objects: Objects, clock: Clock) {
+    this.#clock = clock;
     const remove = async (keys: readonly string[]): Promise<readonly undefined[]> => {
       await objects.remove(keys);
       return keys.map(() => undefined);
@@ -36,6 +42,17 @@ export class Removals {
     void work.then(() => this.#sweeping.delete(work));
   }
 
+  /** The same after a while, the same each time. What is not done when the store is closed is left to whoever finds it. */
+  sweepLater(delayMs: number, ...keys: readonly string[]): void {
+    if (this.#lingering.length >= SWEPT_MAX) return;
+    this.#lingering.push({ at: this.#clock.now() + delayMs, keys });
+    this.#cancel ??= this.#clock.after(delayMs, this.#sweepLingering);
+  }
+
+  close(): void {
+    this.#cancel?.();
+  }
+
   /** Resolves when everything that was to be swept is. */
   async idle(): Promise<void> {
     await Promise.all(this.#sweeping);
@@ -44,4 +61,13 @@ export class Removals {
   async #sweepAll(keys: readonly string[]): Promise<void> {
     for (const key of keys) await this.#swept.add(key);
   }
+
+  readonly #sweepLingering = (): void => {
+    const now = this.#clock.now();
+    const young = this.#lingering.findIndex(({ at }) => at > now);
+    const old = this.#lingering.splice(0, young < 0 ? this.#lingering.length : young);
+    for (const { keys } of old) this.sweep(...keys);
+    const next = this.#lingering[0];
+    this.#cancel = next && this.#clock.after(next.at - now, this.#sweepLingering);
+  };
 }

@@ -84,8 +84,9 @@ export class Settler {
 
   /** `undefined`: what it was worked out from is not so any more, or is to be read again. */
   async #try(id: string, make: Make): Promise<Changed | undefined> {
-    const { part, reader, seen } = this.#parts;
-    const old = seen.get(id);
+    const { part, reader, seen, states } = this.#parts;
+    const kept = seen.get(id);
+    const old = kept && states.isGood(kept) ? kept : undefined;
     seen.delete(id);
     const before = old ?? (await reader.current(id));
     if (this.#unclear.get(id) === before.state.token) return { before, after: before };
@@ -113,8 +114,8 @@ export class Settler {
       return after;
     }
     reader.forget(id);
-    // It is settled. What is left to do is done by whoever comes by, if it cannot be done now.
-    await outboxes.send(written, { head: before.head }).catch(() => undefined);
+    // It is settled; what is left to do may have to wait.
+    await outboxes.sendOwn(written, before.head);
     return after;
   }
 

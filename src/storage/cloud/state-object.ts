@@ -122,6 +122,9 @@ export function withOutbox(
   return next({ ...state, ...(outbox && { outbox }) }, change);
 }
 
+/** When others see to what is left of a message, if whoever ended it does not. */
+const ENDED_MS = 120_000;
+
 /** One version on. */
 function next(state: State, { now, token }: Change): State {
   const changed = { ...state, version: state.version + 1, token };
@@ -132,7 +135,7 @@ function next(state: State, { now, token }: Change): State {
 export function attentionAt(state: Omit<State, "at">, now: number): number {
   const { outbox, held, lease, due } = state;
   if (outbox !== undefined) return Math.ceil(Math.max(outbox.until, now));
-  if (state.isEnded) return Math.ceil(now);
+  if (state.isEnded) return Math.ceil(now + ENDED_MS);
   if (held) return HELD_AT;
   return Math.ceil(Math.max(lease?.until ?? due, now));
 }

@@ -7,7 +7,15 @@ import { decodeState, encodeState, markerOf, type State } from "./state-object.t
 export interface KnownState {
   readonly state: State;
   readonly version: string | undefined;
+  /** The store's instant at which that was so. */
+  readonly at: number;
 }
+
+/**
+ * So long it counts that there was no state: "still none" could also mean that the message has ended meanwhile, with all of
+ * its states. Those stay for longer than this and a request.
+ */
+const NONE_MS = 20_000;
 
 /** Reads states and replaces them, each only by whoever knows it. */
 export class States {
@@ -19,9 +27,16 @@ export class States {
 
   /** `undefined`: there is none. Throws `DamagedError`. */
   async read(name: string): Promise<KnownState | undefined> {
+    const at = this.#part.time.now();
     const object = await this.#part.objects.get(stateKey(name));
     if (object === undefined) return undefined;
-    return { state: decodeState(object.bytes), version: object.version };
+    return { state: decodeState(object.bytes), version: object.version, at };
+  }
+
+  /** Whether what is known can be replaced; if not, it is to be read again. */
+  isGood({ version, at }: KnownState): boolean {
+    const age = this.#part.time.now() - at;
+    return version !== undefined || (age >= 0 && age < NONE_MS);
   }
 
   /**
@@ -29,21 +44,34 @@ export class States {
    * knows whether it was done.
    */
   async replace(known: KnownState, next: State): Promise<KnownState | undefined> {
-    const { marks } = this.#part;
-    const version = await marks.before(markerOf(next), () => this.#write(known, next));
+    const { marks, time } = this.#part;
+    const at = time.now();
+    const version = await marks.before(markerOf(next), async () => {
+      if (this.isGood(known)) return await this.#write(known, next);
+      marks.drop(markerOf(next));
+      return undefined;
+    });
     if (version === undefined) return undefined;
     marks.changed(markerOf(known.state), markerOf(next));
-    return { state: next, version };
+    return { state: next, version, at };
+  }
+
+  /** The same for a message that has ended: the marker before shows the way to what is left of it. */
+  async overwrite(known: KnownState, next: State): Promise<KnownState | undefined> {
+    const at = this.#part.time.now();
+    const version = await this.#write(known, next);
+    return version === undefined ? undefined : { state: next, version, at };
   }
 
   /** Writes the state of what has none and no mail. Rejects when nobody knows whether it was done. */
   async create(state: State): Promise<KnownState> {
-    const { marks } = this.#part;
-    const write = () => this.#write({ state, version: undefined }, state);
+    const { marks, time } = this.#part;
+    const at = time.now();
+    const write = () => this.#write({ state, version: undefined, at }, state);
     const version = await marks.before(markerOf(state), write);
     if (version === undefined) throw new QueueError("somebody else has the same name for it");
     marks.changed(undefined, markerOf(state));
-    return { state, version };
+    return { state, version, at };
   }
 
   /** The version that is stored now; `undefined` when another is. */

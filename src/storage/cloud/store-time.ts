@@ -11,11 +11,21 @@ export interface StoreTime {
   fromStore(instant: number): number;
 }
 
+/** What servers say of the time is as exact as this. */
+const TOLERANCE_MS = 100;
+
 /** `differenceMs` says how much later it is for the store than for this node. */
 export function storeTime(clock: Clock, differenceMs: () => number): StoreTime {
+  let used = differenceMs();
+  // What was written with one difference is to be read with the same.
+  const difference = (): number => {
+    const said = differenceMs();
+    if (Math.abs(said - used) > TOLERANCE_MS) used = said;
+    return used;
+  };
   return {
-    now: () => clock.now() + differenceMs(),
-    toStore: (instant) => instant + differenceMs(),
-    fromStore: (instant) => instant - differenceMs(),
+    now: () => clock.now() + difference(),
+    toStore: (instant) => instant + difference(),
+    fromStore: (instant) => instant - difference(),
   };
 }

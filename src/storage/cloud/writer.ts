@@ -2,6 +2,7 @@ import { type BodySink, bodySize, contentSize, type SourceBody } from "../../mai
 import type { Envelope } from "../../mail/envelope.ts";
 import { adoptBodies } from "../adopt-bodies.ts";
 import type { FreshMessages } from "../fresh.ts";
+import { InFlight } from "../in-flight.ts";
 import { EPOCH_FIRST, EPOCH_HELD, newRow, numbered } from "../message-row.ts";
 import { requireStorable } from "../record.ts";
 import type { Settlement, Tenure, WriteOptions } from "../storage.ts";
@@ -65,6 +66,7 @@ export interface WriterParts {
 export class Writer {
   readonly #parts: WriterParts;
   readonly #uploads: Uploads = new WeakMap();
+  readonly #inFlight = new InFlight();
 
   constructor(parts: WriterParts) {
     this.#parts = parts;
@@ -77,6 +79,14 @@ export class Writer {
 
   /** All of these or none; of several with one id the first. */
   async write(entries: readonly Entry[], options: WriteOptions): Promise<void> {
+    if (options.fresh) return await this.#write(entries, options);
+    // Of two that write the same id here, the first is the first.
+    const ids = entries.map(({ id }) => id);
+    while (this.#inFlight.has(...ids)) await this.#inFlight.change(ids);
+    await this.#inFlight.run(ids, () => this.#write(entries, options));
+  }
+
+  async #write(entries: readonly Entry[], options: WriteOptions): Promise<void> {
     const packed = await this.pack(entries, options.lease);
     const names = new Set<string>();
     const mails = packed.mails.filter(({ initial: { id } }) => !names.has(id) && names.add(id));
@@ -219,12 +229,8 @@ export class Writer {
       if (isFresh) doubts.add(ids, nameOf(group));
       throw error;
     });
-    try {
-      await outboxes.send(known, { head: undefined });
-    } catch {
-      // They are stored all the same, and whoever comes by makes messages of them.
-      return;
-    }
+    // They are stored. If they cannot be messages of their own yet, they are nobody's for now.
+    if (!(await outboxes.sendOwn(known, undefined))) return;
     const stored = await Promise.all(
       mails.map(async (mail) => isFresh === true || (await this.#isStored(mail))),
     );
@@ -256,7 +262,7 @@ export class Writer {
       return;
     }
     const head = withoutPrefix(decodeHead(bytes));
-    seen.set(id, { head, state: initial, version: undefined });
+    seen.set(id, { head, state: initial, version: undefined, at: part.time.now() });
     fresh.keep(id, envelope);
   }
 }
