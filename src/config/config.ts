@@ -19,10 +19,10 @@ type Camel<T> = T extends readonly unknown[]
 /** Turns what the schema made into the configuration that the rooms are wired with. */
 export function toConfig(values: ConfigValues): Config {
   const { queue } = values;
-  // The narrower limit counts: who lowers one need not know of the others.
-  const most = Math.min(queue.per_destination_max, queue.deliveries_max);
-  const start = Math.min(queue.per_destination_start, most);
-  const limited = { ...queue, per_destination_max: most, per_destination_start: start };
+  // The narrower limit counts: who lowers one need not know of the other. That all nodes together may have more deliveries
+  // under way at a destination than one node has at all is no contradiction.
+  const start = Math.min(queue.per_destination_start, queue.per_destination_max);
+  const limited = { ...queue, per_destination_start: start };
   return camelized({ ...values, queue: limited }) as Config;
 }
 

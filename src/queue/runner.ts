@@ -224,7 +224,7 @@ export class Runner {
   }
 
   /** Where storage counts for all nodes. */
-  #shareLimits({ throttle }: RunnerOptions): Sharing | undefined {
+  #shareLimits({ throttle, deliveriesMax }: RunnerOptions): Sharing | undefined {
     const { storage, relay, world } = this.#parts;
     if (storage.places === undefined) return undefined;
     return new Sharing({
@@ -233,6 +233,7 @@ export class Runner {
       clock: world.clock,
       persistence: this.#persistence,
       limitMax: throttle.limitMax,
+      deliveriesMax,
       onChange: (lane) => {
         this.#agenda.placesChanged(lane, this.#now());
         this.#dispatch();

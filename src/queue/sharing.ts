@@ -43,6 +43,8 @@ export interface SharingParts {
   readonly persistence: Persistence;
   /** Deliveries at once to one destination, all nodes together. */
   readonly limitMax: number;
+  /** Deliveries at once of this node, to whatever destination: it has no use for more places. */
+  readonly deliveriesMax: number;
   /** A lane has other places than before. */
   readonly onChange: (lane: Lane) => void;
 }
@@ -235,7 +237,8 @@ export class Sharing {
 
   /** Deliveries that could be under way if there were only this node. */
   #wants({ delivering, waiting, reserved, throttle }: Lane): number {
-    const most = Math.min(limitOf(throttle, this.#parts.clock.now()), this.#parts.limitMax);
+    const { clock, limitMax, deliveriesMax } = this.#parts;
+    const most = Math.min(limitOf(throttle, clock.now()), limitMax, deliveriesMax);
     return Math.max(delivering, Math.min(delivering + waiting.length + reserved, most));
   }
 

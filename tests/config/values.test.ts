@@ -171,10 +171,17 @@ describe("what is right is read", () => {
   });
 
   test("narrower limits count for wider ones", () => {
-    expect(loaded({ set: ["queue.deliveries_max=3"] }).config.queue).toMatchObject({
-      deliveriesMax: 3,
+    expect(loaded({ set: ["queue.per_destination_max=3"] }).config.queue).toMatchObject({
       perDestinationMax: 3,
       perDestinationStart: 3,
+    });
+  });
+
+  test("all nodes together may do more at a destination than one node does at all", () => {
+    expect(loaded({ set: ["queue.deliveries_max=3"] }).config.queue).toMatchObject({
+      deliveriesMax: 3,
+      perDestinationMax: 20,
+      perDestinationStart: 5,
     });
   });
 
