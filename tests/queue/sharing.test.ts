@@ -99,10 +99,10 @@ function hopRelay({ world, hop, node }: { world: SimWorld; hop: Hop; node: () =>
   return { relay, kill };
 }
 
-function cluster(seed = 1, limit = LIMIT) {
+function cluster({ seed = 1, limit = LIMIT, latencyMs = 1 } = {}) {
   const world = simWorld(seed);
   const hop: Hop = { world, open: 0, most: 0, taken: 0 };
-  const ledger = placesLedger(world.clock);
+  const ledger = placesLedger(world.clock, latencyMs);
   let made = 0;
   function start(options: Partial<QueueOptions> = {}): Node {
     made += 1;
@@ -196,7 +196,7 @@ describe("a limit that nodes share", () => {
   });
 
   test("fewer places than nodes go round: each has its turn", async () => {
-    const { world, hop, start } = cluster(1, 1);
+    const { world, hop, start } = cluster({ limit: 1 });
     const nodes = [start(), start(), start()];
     for (const node of nodes) await send(node, 200, world.clock.now());
     await world.advance(18 * SECOND);
@@ -237,6 +237,23 @@ describe("a limit that nodes share", () => {
     expect(hop.open).toBe(LIMIT);
   });
 
+  test("what was given back is not used while the answer is on its way", async () => {
+    const { world, hop, ledger, start } = cluster({ latencyMs: 300 });
+    const [first, second] = [start(), start()];
+    first.deliveryMs = SECOND;
+    second.deliveryMs = SECOND;
+    await send(first, LIMIT, world.clock.now());
+    await world.advance(IDLE_MS);
+    expect(hop.open).toBe(LIMIT);
+    while (hop.open > 0) await world.advance(10);
+    const claims = ledger.claims.get("to.test");
+    while (ledger.claims.get("to.test") === claims) await world.advance(10);
+    for (const node of [first, second]) await send(node, LIMIT, world.clock.now());
+    await world.advance(10 * SECOND);
+    expect([first.delivered, second.delivered]).toEqual([2 * LIMIT, LIMIT]);
+    expect(hop.most).toBe(LIMIT);
+  });
+
   test("without its store a node goes on with what it has until that ends, and not a moment longer", async () => {
     const { world, hop, ledger, start } = cluster();
     const node = start();
@@ -261,7 +278,7 @@ describe("a limit that nodes share", () => {
   test("nodes come, go, die and lose answers at random: never more than the limit, and nobody starves", async () => {
     const seed = testSeed();
     const random = seededRandom(seed);
-    const { world, hop, ledger, start } = cluster(seed);
+    const { world, hop, ledger, start } = cluster({ seed, latencyMs: 40 });
     let nodes = [start(), start(), start()];
     try {
       for (let round = 0; round < 150; round += 1) {
