@@ -24,6 +24,8 @@ export interface ImportParts {
 }
 
 const AT_ONCE = 16;
+/** Larger messages are in memory one at a time (P8). */
+const LARGE = 1024 * 1024;
 
 /**
  * Takes over the queue of another program, which must not be running. As with a transfer a message lands held, is removed
@@ -39,8 +41,13 @@ export async function importMail(parts: ImportParts): Promise<MoveReport> {
   const landing = openLanding({ ...parts, target: to.storage, from: from.name, to: to.name });
   const each: Each = { ...parts, landing, tally };
   const isOver = (): boolean => tally.isStopped || signal.aborted;
+  let large = Promise.resolve();
   const onEach = async (item: ImportItem): Promise<void> => {
-    await take(item, each).catch((error: unknown) => tell(item, error, tally));
+    const work = () => take(item, each).catch((error: unknown) => tell(item, error, tally));
+    const isLarge = (await sizeOf(item)) > LARGE;
+    const done = isLarge ? large.then(work) : work();
+    if (isLarge) large = done;
+    await done;
     parts.onProgress(tally.seen);
   };
   try {
@@ -57,6 +64,11 @@ export async function importMail(parts: ImportParts): Promise<MoveReport> {
 interface Each extends ImportParts {
   readonly landing: Landing;
   readonly tally: Tally;
+}
+
+/** A message whose size cannot be told is read to see what is wrong. */
+async function sizeOf(item: ImportItem): Promise<number> {
+  return (await item.size?.().catch(() => 0)) ?? 0;
 }
 
 /** What was left by a run before this one is nobody's any more, or that run is alive and this one ends. */

@@ -13,6 +13,8 @@ export interface ImportSource {
 export interface ImportItem {
   /** What the source calls it. */
   readonly name: string;
+  /** Octets that reading it takes in memory; absent where large content is streamed. */
+  readonly size?: () => Promise<number>;
   /** `undefined`: every recipient has it, or it is gone. Throws `NotImported` when only this message is wrong. */
   read(): Promise<Imported | undefined>;
   /** Forgets it in the source. Idempotent. */

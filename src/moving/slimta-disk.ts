@@ -39,6 +39,7 @@ function itemOf(name: string, { envDir, metaDir, clock }: SlimtaDiskOptions): Im
   ];
   return {
     name,
+    size: async () => (await stat(envelopePath)).size,
     async read(): Promise<Imported | undefined> {
       const bytes = await readFile(envelopePath);
       // The parent was quicker: it delivers mail while this runs, or did when it was stopped.

@@ -50,6 +50,7 @@ function itemOf(key: string, options: SlimtaRedisOptions): ImportItem {
   const { connection, prefix } = options;
   return {
     name: key.slice(prefix.length),
+    size: async () => Number(await connection.command("hstrlen", [key, "envelope"])),
     read: () => read(key, options),
     async remove() {
       await connection.command("del", [key]);

@@ -149,6 +149,30 @@ describeWithPeers(["smtplib"], "python-slimta's queue on disk", () => {
   });
 });
 
+test("large messages are in memory one at a time, small ones many", async () => {
+  for (const [size, most] of [
+    [2 ** 21, 1],
+    [100, 16],
+  ] as const) {
+    let now = 0;
+    let peak = 0;
+    const read = async () => {
+      now += 1;
+      peak = Math.max(peak, now);
+      await new Promise((resolve) => setImmediate(resolve));
+      now -= 1;
+      return undefined;
+    };
+    const item = (name: string) => ({ name, size: async () => size, read, remove: async () => {} });
+    const items = async function* () {
+      for (let index = 0; index < 40; index += 1) yield item(String(index));
+    };
+    const report = await run({ name: "old", items }, keptStore(realWorld).open());
+    expect(report).toMatchObject({ gone: 40 });
+    expect(peak).toBe(most);
+  }
+});
+
 describeWithPeers(["smtplib", "redis-server"], "python-slimta's queue in Redis", () => {
   test("is taken by a walk over its keys, whatever else is there", async () => {
     await using server = await startRedis();
