@@ -125,6 +125,18 @@ describeWithPeers(CEPH_PEERS, "S3 that fails", () => {
     }
   });
 
+  test("refuses a write with a condition by more than one answer", async () => {
+    for (const [status, code] of [
+      [412, "PreconditionFailed"],
+      [409, "ConditionalRequestConflict"],
+      [404, "NoSuchKey"],
+    ] as const) {
+      proxy.next(/PUT/u, s3Error(status, code));
+      expect(await store.put("refused", octets("x"), { version: '"x"' })).toBeUndefined();
+    }
+    expect(await store.get("refused")).toBeUndefined();
+  });
+
   test("takes no longer than an SMTP client waits", async () => {
     const impatient = bucketAt(proxy.endpoint, bucket, { limits: SHORT });
     const held = Promise.withResolvers<void>();

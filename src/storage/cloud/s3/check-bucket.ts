@@ -1,3 +1,4 @@
+import { QueueError } from "../../../mail/queue-error.ts";
 import { StoreConfigError } from "../../store-config-error.ts";
 import { isTlsError } from "../aws/exchange.ts";
 import { conditionHeaders, type EtagForm, REFUSED } from "./conditions.ts";
@@ -72,13 +73,14 @@ const ADVICE: Readonly<Record<string, string>> = {
 const REDIRECTED = new Set([301, 307, 308]);
 
 /** The same in words for whoever starts the process. */
-function startError(place: S3Place, error: unknown): unknown {
+function startError(place: S3Place, error: unknown): Error {
   const where = `cannot use the bucket ${place.bucket} at ${place.endpoint}`;
-  if (error instanceof S3Error) {
-    const advice = adviceFor(place, error);
-    return advice === undefined ? error : new StoreConfigError(`${where}: ${advice}`);
-  }
-  return isTlsError(error) ? new StoreConfigError(`${where}: ${messageOf(error)}`) : error;
+  const advice = error instanceof S3Error ? adviceFor(place, error) : undefined;
+  if (advice !== undefined) return new StoreConfigError(`${where}: ${advice}`);
+  const text = `${where}: ${messageOf(error)}`;
+  if (isTlsError(error) || error instanceof StoreConfigError) return new StoreConfigError(text);
+  // The system's code says what the process ends with.
+  return new QueueError(text, { cause: error instanceof Error ? error.cause : undefined });
 }
 
 /** Nothing when only time helps. */
