@@ -15,6 +15,12 @@ const SUSPEND_MAX_MS = 10 * 60_000;
 /** RFC 5321's timeouts added up come to less than this. */
 const ATTEMPT_MAX_MS = 60 * 60_000;
 
+/**
+ * What one node has in memory no other one can deliver: where nodes share a queue, each takes so many times what may be under
+ * way at a destination. Less than that would make it wait for the store.
+ */
+const SHARED_WINDOW_TURNS = 5;
+
 const POLICIES: Readonly<Record<Config["policy"]["chain"][number], Policy>> = {
   date: addDateHeader,
   "message-id": addMessageIdHeader,
@@ -46,7 +52,7 @@ export function queueOptions(config: Config, node?: string): QueueOptions {
     },
     deliveriesMax: queue.deliveriesMax,
     waitingMax: queue.window,
-    waitingPerDestinationMax: queue.windowPerDestination,
+    waitingPerDestinationMax: windowPerDestination(config),
     attemptMaxMs: ATTEMPT_MAX_MS,
     leaseMs: queue.lease,
     throttle: {
@@ -57,4 +63,10 @@ export function queueOptions(config: Config, node?: string): QueueOptions {
       suspendMaxMs: SUSPEND_MAX_MS,
     },
   };
+}
+
+function windowPerDestination({ queue, spool }: Config): number {
+  const isShared = spool.url !== null && spool.url.kind !== "memory";
+  const most = isShared ? SHARED_WINDOW_TURNS * queue.perDestinationMax : Number.POSITIVE_INFINITY;
+  return Math.min(queue.windowPerDestination, most);
 }
