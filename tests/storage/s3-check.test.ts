@@ -5,7 +5,7 @@ import { exit } from "../../src/lib/sysexits.ts";
 import { realWorld } from "../../src/lib/world.ts";
 import { openClients } from "../../src/storage/cloud/clients.ts";
 import { readS3Url } from "../../src/storage/cloud/s3-url.ts";
-import { ACCESS_KEY, CEPH_PEERS, type Ceph, SECRET_KEY, startCeph } from "../support/ceph.ts";
+import { ACCESS_KEY, CEPH_PEERS, type Ceph, SECRET_KEY, sharedCeph } from "../support/ceph.ts";
 import { makeCertificate } from "../support/certificate.ts";
 import { freePort } from "../support/free-port.ts";
 import { type HttpFaults, s3Error, startHttpFaults } from "../support/http-faults.ts";
@@ -43,14 +43,11 @@ describeWithPeers(CEPH_PEERS, "a store of S3 at the start", () => {
   let proxy: HttpFaults;
   let bucket: string;
   beforeAll(async () => {
-    ceph = await startCeph();
+    ceph = await sharedCeph();
     proxy = await startHttpFaults(ceph.endpoint);
     bucket = await ceph.bucket();
   });
-  afterAll(async () => {
-    await proxy?.[Symbol.asyncDispose]();
-    await ceph?.[Symbol.asyncDispose]();
-  });
+  afterAll(async () => await proxy?.[Symbol.asyncDispose]());
 
   test("is tried out and left as it was", async () => {
     const { traits, store, wakeUp } = await opened(ceph.url(bucket));

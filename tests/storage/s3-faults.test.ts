@@ -5,7 +5,7 @@ import { QueueError } from "../../src/mail/queue-error.ts";
 import type { Credentials } from "../../src/storage/cloud/aws/credentials.ts";
 import { renewing } from "../../src/storage/cloud/aws/renewing.ts";
 import type { S3Store } from "../../src/storage/cloud/s3/open-s3.ts";
-import { CEPH_PEERS, type Ceph, startCeph } from "../support/ceph.ts";
+import { CEPH_PEERS, type Ceph, sharedCeph } from "../support/ceph.ts";
 import { type HttpFaults, s3Error, startHttpFaults } from "../support/http-faults.ts";
 import { describeWithPeers } from "../support/peers.ts";
 import { until } from "../support/until.ts";
@@ -19,13 +19,10 @@ describeWithPeers(CEPH_PEERS, "S3 that fails", () => {
   let bucket: string;
   let store: S3Store;
   beforeAll(async () => {
-    ceph = await startCeph();
+    ceph = await sharedCeph();
     proxy = await startHttpFaults(ceph.endpoint);
   });
-  afterAll(async () => {
-    await proxy?.[Symbol.asyncDispose]();
-    await ceph?.[Symbol.asyncDispose]();
-  });
+  afterAll(async () => await proxy?.[Symbol.asyncDispose]());
   beforeEach(async () => {
     bucket = await ceph.bucket();
     store = bucketAt(proxy.endpoint, bucket);

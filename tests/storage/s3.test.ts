@@ -1,9 +1,9 @@
 /** The client of S3 on a real server: what ObjectStore promises. */
-import { afterAll, beforeAll, expect, test } from "bun:test";
+import { beforeAll, expect, test } from "bun:test";
 import { realWorld } from "../../src/lib/world.ts";
 import type { ObjectPage } from "../../src/storage/cloud/object-store.ts";
 import type { S3Store } from "../../src/storage/cloud/s3/open-s3.ts";
-import { CEPH_PEERS, type Ceph, startCeph } from "../support/ceph.ts";
+import { CEPH_PEERS, type Ceph, sharedCeph } from "../support/ceph.ts";
 import { describeWithPeers } from "../support/peers.ts";
 import { seededRandom, testSeed } from "../support/seeded.ts";
 import { bucketAt, drained, octets, textIn } from "./s3-fixture.ts";
@@ -15,12 +15,11 @@ describeWithPeers(CEPH_PEERS, "objects in S3", () => {
   let bucket: string;
   let store: S3Store;
   beforeAll(async () => {
-    ceph = await startCeph();
+    ceph = await sharedCeph();
     bucket = await ceph.bucket();
     store = bucketAt(ceph.endpoint, bucket);
     await store.check("probe");
   });
-  afterAll(async () => await ceph?.[Symbol.asyncDispose]());
 
   test("are stored, read and replaced", async () => {
     const first = await store.put("plain", octets("one"));

@@ -39,6 +39,17 @@ export const SECRET_KEY = "a/secret+with/signs";
 const ADMIN = "client.admin";
 const STEP_MS = 30_000;
 
+let shared: Promise<Ceph> | undefined;
+
+/**
+ * One for all tests of this process, which ends with it: each has buckets of its own. Whoever crashes or freezes it brings it
+ * back.
+ */
+export async function sharedCeph(): Promise<Ceph> {
+  shared ??= startCeph();
+  return await shared;
+}
+
 /** Starts one in about two seconds; its files go with it. */
 export async function startCeph(): Promise<Ceph> {
   const dir = tempDir("ceph");
