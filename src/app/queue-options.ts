@@ -16,8 +16,8 @@ const SUSPEND_MAX_MS = 10 * 60_000;
 const ATTEMPT_MAX_MS = 60 * 60_000;
 
 /**
- * What one node has in memory no other one can deliver: where nodes share a queue, each takes so many times what may be under
- * way at a destination. Less than that would make it wait for the store.
+ * What one node has in memory no other one can deliver: where nodes share a queue, each takes so many times what it may
+ * have under way at a destination. Less than that would make it wait for the store.
  */
 const SHARED_WINDOW_TURNS = 5;
 
@@ -66,7 +66,7 @@ export function queueOptions(config: Config, node?: string): QueueOptions {
 }
 
 function windowPerDestination({ queue, spool }: Config): number {
-  const isShared = spool.url !== null && spool.url.kind !== "memory";
-  const most = isShared ? SHARED_WINDOW_TURNS * queue.perDestinationMax : Number.POSITIVE_INFINITY;
-  return Math.min(queue.windowPerDestination, most);
+  const { windowPerDestination: most, perDestinationMax, deliveriesMax } = queue;
+  if (spool.url === null || spool.url.kind === "memory") return most;
+  return Math.min(most, SHARED_WINDOW_TURNS * Math.min(perDestinationMax, deliveriesMax));
 }

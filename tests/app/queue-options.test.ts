@@ -12,6 +12,7 @@ test("a node that shares its queue leaves the others something to do", () => {
   for (const url of ["redis://store.example", "postgres://store.example/queue"]) {
     expect(windowOf({ url })).toBe(100);
     expect(windowOf({ url }, { per_destination_max: 50 })).toBe(250);
+    expect(windowOf({ url }, { per_destination_max: 50, deliveries_max: 10 })).toBe(50);
     expect(windowOf({ url }, { window_per_destination: 30 })).toBe(30);
   }
 });
