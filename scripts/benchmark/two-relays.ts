@@ -12,14 +12,14 @@ import type { StoreKind } from "./stores.ts";
 export const TIMES_ONE = "two nodes, times one";
 
 /** Every reply of the next hop takes so long: it is what limits, and no processor is busy. */
-const DELAY_MS = 50;
+const DELAY_MS = 100;
 /** Deliveries of one node at once; what all nodes together may have under way for a destination is far more. */
 const PER_NODE = 20;
 const LIMITS: readonly string[] = [
   ...["--set", `queue.deliveries_max=${PER_NODE}`],
   ...["--set", "queue.per_destination_max=200", "--set", "queue.per_destination_start=200"],
 ];
-const MESSAGES_MAX = 2000;
+const MESSAGES_MAX = 1000;
 
 /** What one relay-only node hands on in a second, and what two on the same store do. */
 export function twoRelays(kind: StoreKind) {
