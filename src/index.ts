@@ -16,12 +16,15 @@ export {
 } from "./app/library/relays.ts";
 export type { Embedding } from "./app/library/stock.ts";
 export {
+  type CloudOptions,
   type DiskOptions,
   type MapOptions,
+  openCloudStorage,
   openDiskStorage,
   openMemoryStorage,
   openPostgresStorage,
   openRedisStorage,
+  openS3Storage,
   openStorage,
 } from "./app/library/storages.ts";
 export type { BounceFactory, Notice, NoticeAction, NoticeRecipient } from "./bounce/notice.ts";
@@ -103,6 +106,17 @@ export {
   stepsBackoff,
 } from "./schedule/backoff.ts";
 export type { ThrottleOptions } from "./schedule/throttle.ts";
+export type {
+  ListedObject,
+  ObjectPage,
+  ObjectQuery,
+  ObjectStore,
+  ObjectUpload,
+  OctetRange,
+  PutCondition,
+  StoredObject,
+} from "./storage/cloud/object-store.ts";
+export type { News, WakeUp } from "./storage/cloud/wake-up.ts";
 export { DiskStorage } from "./storage/disk/disk-storage.ts";
 export { LockedError } from "./storage/disk/lock.ts";
 export type { DiskStorageOptions } from "./storage/disk/open.ts";

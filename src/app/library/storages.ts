@@ -1,6 +1,9 @@
 import { resolve } from "node:path";
 import { isStoreUrl, type StoreUrl } from "../../config/store-url.ts";
 import type { Envelope } from "../../mail/envelope.ts";
+import type { ObjectStore } from "../../storage/cloud/object-store.ts";
+import { openCloudStorage as openCloud } from "../../storage/cloud/open.ts";
+import type { WakeUp } from "../../storage/cloud/wake-up.ts";
 import type { DiskStorage } from "../../storage/disk/disk-storage.ts";
 import { type DiskStorageOptions, openDiskStorage as openDisk } from "../../storage/disk/open.ts";
 import {
@@ -35,6 +38,42 @@ export async function openPostgresStorage(
   given: Embedding = {},
 ): Promise<QueueStorage> {
   return await openUrl("postgres", url, given);
+}
+
+/** Opens the queue in a bucket of S3 by a URL that `--spool` takes. Rejects as `openStorage` does. */
+export async function openS3Storage(url: string, given: Embedding = {}): Promise<QueueStorage> {
+  return await openUrl("s3", url, given);
+}
+
+/** What holds the mail, and what wakes others. */
+export interface CloudOptions extends Embedding {
+  /** Where mail is kept. Its conditions must hold: without them two nodes may deliver the same message. */
+  readonly objectStore: ObjectStore;
+  /** Wakes other nodes; without it they look from time to time. Closed with the storage. */
+  readonly messageQueue?: WakeUp;
+  /** What the keys of this queue begin with: empty, or with a slash at its end. */
+  readonly prefix?: string;
+  /** How often to look what other nodes did; every second by default. */
+  readonly pollMs?: number;
+  /** How much later it is for the store than for this node, in milliseconds; 0 by default. */
+  readonly clockDifferenceMs?: () => number;
+}
+
+/** Opens a queue over any object store, the parent's `CloudStorage(object_store, message_queue)`. Rejects with `QueueError`. */
+export async function openCloudStorage({
+  objectStore,
+  messageQueue,
+  clockDifferenceMs,
+  ...options
+}: CloudOptions): Promise<QueueStorage> {
+  return await openCloud(
+    { freshBytesMax: stockConfig().spool.memory, ...options },
+    {
+      ...{ ...surroundings(options), objectStore },
+      ...(messageQueue && { wakeUp: messageQueue }),
+      ...(clockDifferenceMs && { clockDifferenceMs }),
+    },
+  );
 }
 
 async function openUrl(

@@ -7,8 +7,6 @@ import type { Reader } from "./reader.ts";
 
 /** Up to so many messages are counted when asked. */
 const EXACT_MAX = 10_000;
-/** What was counted is believed so long, if this node changes nothing. */
-const EXACT_MS = 250;
 /** More are counted in the background, a page at a time, and again when it is so long ago. */
 const PAGE_PAUSE_MS = 100;
 const RECOUNT_MS = 60_000;
@@ -29,13 +27,11 @@ const none = (): Totals => ({ states: { incoming: 0, active: 0, deferred: 0, hol
 export class Counts {
   readonly #part: () => CloudPart;
   readonly #reader: () => Reader;
-  #changes = 0;
-  #exact: { readonly totals: Totals; readonly at: number; readonly changes: number } | undefined;
   /** What was counted the last time, and what was changed since that count began. */
   #counted: { readonly totals: Totals; readonly at: number } | undefined;
   #since = none();
   #recount: Promise<void> | undefined;
-  #corrupt: number | undefined;
+  #corrupt: { count: number; readonly at: number } | undefined;
   #oldest: { readonly id: string; readonly at: number } | undefined;
   #isClosed = false;
 
@@ -46,26 +42,24 @@ export class Counts {
 
   /** This node has changed a message. */
   noteChange(before: Marker | undefined, after: Marker | undefined): void {
-    this.#changes += 1;
     const now = this.#part().time.now();
     if (before !== undefined) add(this.#since, before, now, -1);
     if (after !== undefined) add(this.#since, after, now, 1);
   }
 
   noteCorrupt(): void {
-    if (this.#corrupt !== undefined) this.#corrupt += 1;
+    if (this.#corrupt !== undefined) this.#corrupt.count += 1;
   }
 
   async info(): Promise<StorageInfo> {
     const { states, bytes } = await this.#totals();
     const { incoming, active, deferred, hold } = states;
-    this.#corrupt ??= await this.#countCorrupt();
     return {
       size: incoming + active + deferred + hold,
       states: { ...states },
       bytes,
       oldestAt: await this.#oldestAt(),
-      corrupt: this.#corrupt,
+      corrupt: await this.#corruptCount(),
     };
   }
 
@@ -74,21 +68,9 @@ export class Counts {
   }
 
   async #totals(): Promise<Totals> {
-    const { time, removals } = this.#part();
-    const now = time.now();
-    const { at = 0, changes, totals } = this.#exact ?? {};
-    const isRecent = changes === this.#changes && now >= at && now - at < EXACT_MS;
-    if (totals !== undefined && isRecent) return totals;
-    if (this.#counted === undefined) {
-      await removals.idle();
-      const changesBefore = this.#changes;
-      const exact = await this.#countExactly();
-      if (exact !== undefined) {
-        this.#exact = { totals: exact, at: now, changes: changesBefore };
-        return exact;
-      }
-    }
-    return this.#estimate();
+    if (this.#counted !== undefined) return this.#estimate();
+    await this.#part().removals.idle();
+    return (await this.#countExactly()) ?? this.#estimate();
   }
 
   /** `undefined`: there are too many. */
@@ -123,19 +105,26 @@ export class Counts {
           this.#recount = undefined;
         });
     }
+    return this.#sum();
+  }
+
+  /** The latest count, and what was changed since. */
+  #sum(): Totals {
     const totals = none();
-    const counted = this.#counted?.totals ?? none();
-    for (const state of Object.keys(totals.states) as MessageState[]) {
-      totals.states[state] = Math.max(0, counted.states[state] + this.#since.states[state]);
+    const { states, bytes } = this.#counted?.totals ?? none();
+    for (const state of Object.keys(states) as MessageState[]) {
+      totals.states[state] = Math.max(0, states[state] + this.#since.states[state]);
     }
-    totals.bytes = Math.max(0, counted.bytes + this.#since.bytes);
+    totals.bytes = Math.max(0, bytes + this.#since.bytes);
     return totals;
   }
 
   async #countAll(): Promise<void> {
     const { objects, time, world } = this.#part();
     const totals = none();
-    this.#counted ??= { totals, at: time.now() };
+    // The first time one sees it grow.
+    const sofar = this.#counted === undefined ? totals : this.#sum();
+    this.#counted = { totals: sofar, at: time.now() };
     this.#since = none();
     let count = 0;
     for await (const page of objects.pages(DUE)) {
@@ -151,11 +140,15 @@ export class Counts {
     this.#counted = count < FEW ? undefined : { totals, at: time.now() };
   }
 
-  async #countCorrupt(): Promise<number> {
+  async #corruptCount(): Promise<number> {
+    const now = this.#part().time.now();
+    const known = this.#corrupt;
+    if (known !== undefined && Math.abs(now - known.at) < RECOUNT_MS) return known.count;
     let count = 0;
     for await (const keys of this.#keys(CORRUPT)) {
       count += keys.filter((key) => key.endsWith(".note")).length;
     }
+    this.#corrupt = { count, at: now };
     return count;
   }
 

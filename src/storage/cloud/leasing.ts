@@ -7,7 +7,7 @@ import type { Lookout } from "./lookout.ts";
 import type { Lru } from "./lru.ts";
 import { type MailHead, withoutPrefix } from "./mail-object.ts";
 import { type Marker, markerKey } from "./marker.ts";
-import type { Outboxes } from "./outboxes.ts";
+import { NotYetError, type Outboxes } from "./outboxes.ts";
 import { type CloudPart, changeNow } from "./part.ts";
 import type { Known, Reader } from "./reader.ts";
 import { isLeased, leasedState, markerOf, type State } from "./state-object.ts";
@@ -44,17 +44,20 @@ export class Leasing {
   }
 
   async lease(limit: number, options: LeaseOptions): Promise<readonly Lease[]> {
-    const { lookout, view, part } = this.#parts;
-    await lookout.freshen();
+    const { lookout } = this.#parts;
+    let hasLooked = await lookout.freshen();
     await this.doChores();
     const leased: Lease[] = [];
-    const { skip, timelyOnly } = options;
     for (let looks = 0; looks < LOOKS_MAX && leased.length < limit; looks += 1) {
-      const now = part.time.now();
-      const chosen = view.choose({ now, limit: limit - leased.length, skip, timelyOnly });
-      if (chosen.length > 0) leased.push(...(await this.#takeAll(chosen, options, leased.length)));
-      else if (lookout.isBehind) await lookout.look();
-      else break;
+      const { leases, isEmpty, trouble } = await this.#leaseKnown(limit - leased.length, options);
+      leased.push(...leases);
+      if (trouble !== undefined && leased.length === 0) throw trouble;
+      // Nobody leaves empty-handed because another node was quicker than the next look.
+      const isDone = isEmpty && !lookout.isBehind && (hasLooked || leased.length > 0);
+      if (isDone || trouble !== undefined) break;
+      if (!isEmpty) continue;
+      await lookout.look();
+      hasLooked = true;
     }
     return leased;
   }
@@ -69,25 +72,22 @@ export class Leasing {
     });
   }
 
-  /** What has failed is tried another time; it rejects when nothing was had. */
-  async #takeAll(
-    chosen: readonly Marker[],
-    options: LeaseOptions,
-    had: number,
-  ): Promise<readonly Lease[]> {
+  /** Leases of what this node knows; what has failed is tried another time. */
+  async #leaseKnown(limit: number, options: LeaseOptions) {
     const { view, part } = this.#parts;
-    let trouble: unknown;
+    const { skip, timelyOnly } = options;
+    const chosen = view.choose({ now: part.time.now(), limit, skip, timelyOnly });
+    let trouble: Error | undefined;
     const tried = await inParallel(chosen, (marker) =>
-      this.#take(marker, options).catch((error: unknown): Tried => {
-        if (error instanceof CorruptError) return "none";
+      this.#take(marker, options).catch((error: Error): Tried => {
+        if (error instanceof CorruptError || error instanceof NotYetError) return "none";
         trouble = error;
         view.note(marker, part.time.now());
         return "none";
       }),
     );
-    const leased = tried.filter((each) => each !== "none");
-    if (trouble !== undefined && leased.length + had === 0) throw trouble;
-    return leased;
+    const leases = tried.filter((each) => each !== "none");
+    return { leases, isEmpty: chosen.length === 0, trouble };
   }
 
   async #take(marker: Marker, { holder, until }: LeaseOptions): Promise<Tried> {

@@ -74,12 +74,14 @@ export class Lookout {
     return this.#round !== undefined || this.#flushAt !== undefined;
   }
 
-  /** Looks if what is known is old, or not all of it. */
-  async freshen(): Promise<void> {
+  /** Looks if what is known is old, or not all of it; whether it has. */
+  async freshen(): Promise<boolean> {
     const now = this.#parts.time.now();
     const age = now - this.#lookedAt;
     const isOld = age < 0 || age >= this.#parts.pollMs || (this.#isNews && age >= NEWS_MS);
-    if (isOld || this.isBehind) await this.look();
+    if (!isOld && !this.isBehind) return false;
+    await this.look();
+    return true;
   }
 
   /** Looks now; resolves with how many it found that are due and that were not known. One look at a time. */

@@ -10,6 +10,7 @@ import type { KnownState, States } from "./states.ts";
 
 /** So long one node has for the mails of an outbox; then they are for whoever finds it. */
 const OUTBOX_MS = 60_000;
+const MAIL_MS = 50;
 /** What is begun so long before that has ended by then. */
 const REQUEST_MS = 25_000;
 /** How soon one's own is tried again, and how many of them at most: others are left to whoever finds them. */
@@ -43,9 +44,9 @@ export class Outboxes {
 
   /** An outbox for these mails, which this node is to send. `make` gets what each says of where it comes from. */
   open(name: string, make: (origin: string) => readonly Uint8Array[]): Outbox {
-    const { time, newId } = this.#parts.part;
-    const box = newId();
-    return { name: box, until: time.now() + OUTBOX_MS, mails: make(`${name}.${box}`) };
+    const box = this.#parts.part.newId();
+    const mails = make(`${name}.${box}`);
+    return { name: box, until: this.#timeFor(mails), mails };
   }
 
   /**
@@ -129,10 +130,11 @@ export class Outboxes {
     const { outbox } = known.state;
     if (outbox === undefined) return known;
     if (!this.#isOver(known.state)) throw notYet(known.state.id);
-    return await this.#replace(known, {
-      ...outbox,
-      until: this.#parts.part.time.now() + OUTBOX_MS,
-    });
+    return await this.#replace(known, { ...outbox, until: this.#timeFor(outbox.mails) });
+  }
+
+  #timeFor({ length }: readonly Uint8Array[]): number {
+    return this.#parts.part.time.now() + OUTBOX_MS + MAIL_MS * length;
   }
 
   async #replace(known: KnownState, outbox: Outbox | undefined): Promise<KnownState> {
@@ -164,6 +166,11 @@ export class Outboxes {
   }
 }
 
-function notYet(id: string): QueueError {
-  return new QueueError(`message ${id} is just being settled by another node`);
+function notYet(id: string): NotYetError {
+  return new NotYetError(`message ${id} is just being settled by another node`);
+}
+
+/** Somebody else is at it; a moment later it can be had. */
+export class NotYetError extends QueueError {
+  override readonly name = "NotYetError";
 }
