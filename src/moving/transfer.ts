@@ -32,7 +32,7 @@ export interface TransferParts {
   readonly atOnce?: number;
 }
 
-const AT_ONCE = 64;
+const AT_ONCE = 128;
 const PAGE = 500;
 
 /**

@@ -1,7 +1,8 @@
 import { expect, test } from "bun:test";
 import { ledgerClient } from "../../src/selftest/ledger-client.ts";
 import { type LedgerReceiver, ledgerReceiver } from "../../src/selftest/ledger-receiver.ts";
-import { type Daemon, runProduct, startDaemon } from "../support/binary.ts";
+import { type Daemon, productCommand, runProduct, startDaemon } from "../support/binary.ts";
+import { startChild } from "../support/child.ts";
 import { until } from "../support/until.ts";
 import { drained, QUICK, queueOf, stored } from "./help.ts";
 
@@ -18,6 +19,7 @@ export interface SharedServer {
 
 const LEASE_MS = 5000;
 const LEASE = ["--set", `queue.lease=${LEASE_MS}ms`];
+const MOVED = 300;
 const GRACE = ["--set", "shutdown.grace=500ms"];
 
 const to = ({ port }: LedgerReceiver): readonly string[] => ["--relay", `smtp://127.0.0.1:${port}`];
@@ -138,6 +140,36 @@ export function nodeScenarios(name: string, server: () => SharedServer): void {
     expect((await node.admin("/readyz")).status).toBe(200);
     await stored(node, 0);
   }, 60_000);
+
+  test(`${name}: mail that moves to another queue while nodes at both ends deliver, and the move is killed, is delivered once`, async () => {
+    await using hop = await ledgerReceiver();
+    const [old, next] = [server().spool("old"), server().spool("next")];
+    await using edge = await edgeOnly(old);
+    const client = ledgerClient();
+    await client.sendSome(edge.smtpPort, 8, MOVED);
+    await using there = await relayOnly(next, hop);
+    await using here = await relayOnly(old, hop, [...LEASE, "--set", "queue.deliveries_max=1"]);
+    const transfer = () =>
+      startChild([...productCommand(), "transfer", "--from", old, "--to", next]);
+    const first = transfer();
+    await until("it is under way", async () => (await queueOf(edge)).size < MOVED * 0.8);
+    first.kill("SIGKILL");
+    await first.exited;
+    // What a node is delivering is left, and is gone or there the next time.
+    let moved = 0;
+    const isDone = async (): Promise<boolean> => {
+      const run = transfer();
+      const code = await run.exited;
+      moved += Number(/: (\d+) moved/u.exec(run.output())?.[1] ?? 0);
+      return code === 0;
+    };
+    await until("all of it has moved", isDone, 60_000);
+    expect(moved).toBeGreaterThan(0);
+    await drained(here);
+    await drained(there);
+    expect(hop.taken.size).toBe(MOVED);
+    expect(hop.count()).toBe(MOVED);
+  }, 90_000);
 }
 
 /** Whoever has any of the mail that is stored, as this node tells in one answer. */
