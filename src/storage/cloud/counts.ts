@@ -1,12 +1,16 @@
 import type { MessageState, StorageInfo } from "../storage.ts";
+import { inParallel } from "./in-parallel.ts";
 import { CORRUPT, DUE, MAIL } from "./keys.ts";
 import { stateOfMarker } from "./listing.ts";
 import { type Marker, parseMarker } from "./marker.ts";
 import type { CloudPart } from "./part.ts";
 import type { Reader } from "./reader.ts";
+import { markerOf } from "./state-object.ts";
 
 /** Up to so many messages are counted when asked. */
 const EXACT_MAX = 10_000;
+/** Messages that are being changed at this moment, of which one reads how they are. */
+const DOUBTFUL_MAX = 1000;
 /** More are counted in the background, a page at a time, and again when it is so long ago. */
 const PAGE_PAUSE_MS = 100;
 const RECOUNT_MS = 60_000;
@@ -75,18 +79,30 @@ export class Counts {
 
   /** `undefined`: there are too many. */
   async #countExactly(): Promise<Totals | undefined> {
-    const newest = new Map<string, Marker | undefined>();
+    const found = new Map<string, readonly Marker[]>();
     for await (const keys of this.#keys(MAIL)) {
-      for (const key of keys) newest.set(key.slice(MAIL.length), undefined);
-      if (newest.size > EXACT_MAX) return undefined;
+      for (const key of keys) found.set(key.slice(MAIL.length), []);
+      if (found.size > EXACT_MAX) return undefined;
     }
     let count = 0;
     for await (const keys of this.#keys(DUE)) {
-      for (const key of keys) noteNewest(newest, parseMarker(key));
+      for (const key of keys) noteMarker(found, parseMarker(key));
       count += keys.length;
       if (count > 4 * EXACT_MAX) return undefined;
     }
-    return totalsOf(newest.values(), this.#part().time.now());
+    return totalsOf(await this.#inForce(found), this.#part().time.now());
+  }
+
+  /** Of each message the marker that says the truth: where there are several, its state tells. */
+  async #inForce(found: ReadonlyMap<string, readonly Marker[]>): Promise<readonly Marker[]> {
+    const all = [...found];
+    const doubtful = all.filter(([, markers]) => markers.length !== 1).slice(0, DOUBTFUL_MAX);
+    const shown = await inParallel(doubtful, async ([id]) => {
+      const state = (await this.#reader().shown(id))?.state;
+      return state === undefined ? [] : [markerOf(state)];
+    });
+    const clear = all.filter(([, markers]) => markers.length === 1);
+    return [...clear.map(([, markers]) => markers), ...shown].flat();
   }
 
   async *#keys(prefix: string): AsyncGenerator<readonly string[]> {
@@ -167,15 +183,15 @@ export class Counts {
   }
 }
 
-function noteNewest(newest: Map<string, Marker | undefined>, marker: Marker | undefined): void {
-  if (marker === undefined || !newest.has(marker.id)) return;
-  const known = newest.get(marker.id);
-  if (known === undefined || marker.version >= known.version) newest.set(marker.id, marker);
+function noteMarker(found: Map<string, readonly Marker[]>, marker: Marker | undefined): void {
+  if (marker === undefined) return;
+  const known = found.get(marker.id);
+  if (known !== undefined) found.set(marker.id, [...known, marker]);
 }
 
-function totalsOf(markers: Iterable<Marker | undefined>, now: number): Totals {
+function totalsOf(markers: readonly Marker[], now: number): Totals {
   const totals = none();
-  for (const marker of markers) if (marker !== undefined) add(totals, marker, now, 1);
+  for (const marker of markers) add(totals, marker, now, 1);
   return totals;
 }
 
