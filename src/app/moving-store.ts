@@ -1,4 +1,4 @@
-import { existsSync, realpathSync } from "node:fs";
+import { existsSync, realpathSync, statSync } from "node:fs";
 import type { Config } from "../config/config.ts";
 import { expectedStoreUrl, isStoreUrl, readStoreUrl } from "../config/store-url.ts";
 import { realWorld } from "../lib/world.ts";
@@ -37,6 +37,16 @@ export function nameOnHost({ smtp }: Config, name: string): string {
   return `${smtp.hostname}:${name}`;
 }
 
+/** Files of ours would keep the daemon of another user from its own queue. */
+function requireOwn({ spool }: Config): void {
+  const found = statSync(`${spool.dir}/queue.db`, { throwIfNoEntry: false });
+  const uid = process.getuid?.();
+  if (spool.url !== null || found === undefined || found.uid === uid) return;
+  throw new StoreConfigError(
+    `${spool.dir} belongs to the user with id ${found.uid}: run this as that user (sudo -u '#${found.uid}' ...)`,
+  );
+}
+
 /** What is called the same on every host and is another store there. */
 function isOfThisHost(name: string): boolean {
   return /\/\/(?:localhost|127\.|\[::1\]|\/|%2f)/iu.test(name);
@@ -51,5 +61,6 @@ export function exists({ config: { spool } }: NamedStore): boolean {
 
 /** Opens it as a daemon would. */
 export async function openStore({ config, name }: NamedStore, emit: Emit): Promise<Store> {
+  requireOwn(config);
   return { name, storage: await openStorage(config, { world: realWorld, emit }) };
 }

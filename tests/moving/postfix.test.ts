@@ -9,9 +9,11 @@ import { isRunning, postfixQueue } from "../../src/moving/postfix/postfix.ts";
 import { postfixPrograms } from "../../src/moving/postfix/programs.ts";
 import { readPostfixEnvelope } from "../../src/moving/postfix/records.ts";
 import type { QueueStorage } from "../../src/storage/storage.ts";
+import { runProduct } from "../support/binary.ts";
 import { describeWithPeers } from "../support/peers.ts";
 import { type Postfix, postfixInstance } from "../support/postfix.ts";
 import { type SmtpDialog, smtpDialog } from "../support/smtp-dialog.ts";
+import { tempDir } from "../support/temp-dir.ts";
 import { until } from "../support/until.ts";
 import { everythingIn, keptStore } from "./fixture.ts";
 
@@ -114,6 +116,11 @@ describeWithPeers(["postfix"], "the queue of a Postfix", () => {
       const ids = await filled(postfix);
       const programs = postfixPrograms(postfix.configDir);
       expect(await isRunning(programs, postfix.queueDir)).toBe(true);
+      await using dir = tempDir("postfix-import");
+      const config = ["--config-dir", postfix.configDir, "--to", dir.join("spool")];
+      const early = await runProduct(["import", "postfix", ...config]);
+      expect(early.code, early.output).toBe(75);
+      expect(early.output).toContain("stop it first");
       await postfix.stop();
       expect(await isRunning(programs, postfix.queueDir)).toBe(false);
       truncateSync(fileOf(postfix, ids.damaged), 300);
