@@ -6,6 +6,7 @@ import { shownS3Url } from "../storage/cloud/s3-url.ts";
 import { type DiskStorageOptions, openDiskStorage } from "../storage/disk/open.ts";
 import { openMemoryStorage } from "../storage/memory/memory-storage.ts";
 import { openPostgresStorage } from "../storage/postgres/open.ts";
+import { shownPostgresUrl } from "../storage/postgres/options.ts";
 import { openRedisStorage } from "../storage/redis/open.ts";
 import { shownRedisUrl } from "../storage/redis/redis-url.ts";
 import type { QueueStorage } from "../storage/storage.ts";
@@ -61,15 +62,8 @@ export function storeName({ spool }: Config): string {
     case "s3":
       return shownS3Url(spool.url.address);
     case "postgres":
-      return withoutLogin(spool.url.url);
+      return shownPostgresUrl(spool.url.url);
   }
-}
-
-function withoutLogin(text: string): string {
-  const url = new URL(text);
-  url.username = "";
-  url.password = "";
-  return url.href;
 }
 
 /** What becomes of mail when the process ends, in a few words. */

@@ -2,6 +2,7 @@ import { exit } from "../lib/sysexits.ts";
 import { QueueError } from "../mail/queue-error.ts";
 import { LockedError } from "../storage/disk/lock.ts";
 import { StoreConfigError } from "../storage/store-config-error.ts";
+import { StoreUnavailableError } from "../storage/store-unavailable-error.ts";
 
 /** Runs what opens a listener; what goes wrong says which. */
 export async function listeningOn<T>(what: string, open: () => Promise<T>): Promise<T> {
@@ -40,6 +41,7 @@ const CODES: Readonly<Record<string, number>> = {
 export function exitCodeOf(error: unknown): number {
   if (error instanceof LockedError) return exit.temporary;
   if (error instanceof StoreConfigError) return exit.config;
+  if (error instanceof StoreUnavailableError) return exit.unavailable;
   for (const cause of causes(error)) {
     const code = "code" in cause ? String(cause.code) : "";
     if (code.startsWith("SQLITE_IOERR")) return exit.ioError;

@@ -12,10 +12,14 @@ export type StoreUrl =
 const STORE_URL =
   "memory:, redis://user:password@host/database (rediss:, redis+sentinel:, redis+cluster:), postgres://user:password@host/database, s3://key:secret@bucket/prefix, or empty for spool.dir";
 
+const DIRECTORY = "a directory is named by its absolute path, such as /var/spool/slimta-queue";
+
 /** What is said when it is none of these. */
 export function expectedStoreUrl(raw: unknown): string {
   const reading = typeof raw === "string" ? readS3Url(raw) : undefined;
-  return reading !== undefined && "expected" in reading ? reading.expected : STORE_URL;
+  if (reading !== undefined && "expected" in reading) return reading.expected;
+  const isPerhapsName = typeof raw === "string" && !raw.includes("://");
+  return isPerhapsName ? `${STORE_URL}; ${DIRECTORY}` : STORE_URL;
 }
 
 /** Reads `spool.url`; `null` for empty, and `undefined` for what it does not know. */

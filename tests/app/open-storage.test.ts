@@ -1,7 +1,10 @@
 import { expect, test } from "bun:test";
 import { fateText, openStorage, storeName } from "../../src/app/open-storage.ts";
+import { exitCodeOf } from "../../src/app/start-error.ts";
 import { loadConfig } from "../../src/config/load.ts";
+import { exit } from "../../src/lib/sysexits.ts";
 import { envelope, testWorld } from "../storage/fixtures.ts";
+import { freePort } from "../support/free-port.ts";
 import { openRecorder } from "../support/recorder.ts";
 import { tempDir } from "../support/temp-dir.ts";
 
@@ -49,4 +52,27 @@ test("a database is called by its URL without the login, and keeps what was acce
   const { emit } = openRecorder();
   const opening = openStorage(config, { world: testWorld(), emit });
   await expect(opening).rejects.toThrow(/^postgres:\/\/127\.0\.0\.1:1\/queue\?schema=a: Failed/u);
+});
+
+test("of a database's URL only what is harmless is shown, and one that cannot be read ends the start", async () => {
+  const options = "sslrootcert=/home/ann/word.pem&socket=/run/pg&schema=a";
+  const config = configOf(`spool.url=postgresql://me:wo%2frd@db.test/queue?${options}`);
+  expect(storeName(config)).toBe("postgres://db.test/queue?schema=a&socket=/run/pg");
+  for (const url of ["postgres://me:wo%zzrd@db.test/queue", "postgres://db.test/que%ue"]) {
+    const broken = configOf(`spool.url=${url}`);
+    const { emit } = openRecorder();
+    const opening = openStorage(broken, { world: testWorld(), emit });
+    await expect(opening).rejects.toThrow(/write it as %25/u);
+    expect(exitCodeOf(await opening.catch((error: unknown) => error))).toBe(exit.config);
+    expect(storeName(broken)).not.toContain("word");
+  }
+});
+
+test("servers that are not there end the start alike, whatever the engine", async () => {
+  const port = await freePort();
+  for (const url of [`redis://127.0.0.1:${port}`, `postgres://127.0.0.1:${port}/queue`]) {
+    const { emit } = openRecorder();
+    const opening = openStorage(configOf(`spool.url=${url}`), { world: testWorld(), emit });
+    expect(exitCodeOf(await opening.catch((error: unknown) => error))).toBe(exit.unavailable);
+  }
 });

@@ -148,6 +148,11 @@ describe("what is right is read", () => {
     });
     const url = "postgresql://me:word@db.example/queue?schema=a";
     expect(spool(url, "")).toMatchObject({ url: { kind: "postgres", url } });
+    for (const name of ["data:1", "c:"]) {
+      expect(JSON.stringify(spool(name, ""))).toContain(
+        "a directory is named by its absolute path",
+      );
+    }
   });
 
   test("admin endpoints and their socket", () => {

@@ -1,6 +1,7 @@
 import { QueueError } from "../../mail/queue-error.ts";
 import { reply } from "../../mail/reply.ts";
 import { StoreConfigError } from "../store-config-error.ts";
+import { StoreUnavailableError } from "../store-unavailable-error.ts";
 
 /** What went wrong between this process and the database, or in it. */
 export interface DatabaseError {
@@ -57,5 +58,5 @@ export function startError(where: string, error: unknown): Error {
   const own = cause instanceof Error && "code" in cause ? String(cause.code) : "";
   const text = `${where}: ${reasonOf(cause)}`;
   const isSetUpWrong = SETUP.test(databaseError(cause)?.code ?? own);
-  return isSetUpWrong ? new StoreConfigError(text) : new QueueError(text);
+  return isSetUpWrong ? new StoreConfigError(text) : new StoreUnavailableError(text);
 }

@@ -35,7 +35,7 @@ export function placeOf({ url }: PostgresStorageOptions): Place {
   if (unknown !== undefined) {
     throw new StoreConfigError(`?${unknown}= is not known; known are ${KNOWN.join(", ")}`);
   }
-  const database = decodeURIComponent(pathname.slice(1)) || decodeURIComponent(username);
+  const database = decoded(pathname.slice(1)) || decoded(username);
   const schema = searchParams.get("schema") ?? "slimta_queue";
   const socket = searchParams.get("socket");
   const where = socket ?? `${hostname || "localhost"}:${port || "5432"}`;
@@ -46,16 +46,35 @@ export function placeOf({ url }: PostgresStorageOptions): Place {
     isWarningEnough: warningOf(searchParams.get("durability")),
     client: {
       adapter: "postgres",
-      hostname: decodeURIComponent(hostname).replace(/^\[|\]$/gu, "") || "localhost",
+      hostname: decoded(hostname).replace(/^\[|\]$/gu, "") || "localhost",
       port: port === "" ? 5432 : Number(port),
-      username: decodeURIComponent(username),
-      ...(password !== "" && { password: decodeURIComponent(password) }),
+      username: decoded(username),
+      ...(password !== "" && { password: decoded(password) }),
       database,
       ...(socket !== null && { path: socket }),
       tls: tlsOf(searchParams.get("sslmode"), searchParams.get("sslrootcert")),
       connectionTimeout: CONNECT_SECONDS,
     },
   };
+}
+
+/** The same without what is secret, or might be, for logs and people. Never throws. */
+export function shownPostgresUrl(text: string): string {
+  const { host, pathname, searchParams } = new URL(text);
+  const shown = ["schema", "socket"].flatMap((name) => {
+    const value = searchParams.get(name);
+    return value === null ? [] : [`${name}=${value}`];
+  });
+  return `postgres://${host}${pathname}${shown.length === 0 ? "" : `?${shown.join("&")}`}`;
+}
+
+function decoded(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch (cause) {
+    const text = "a % in the URL of the database begins no %XX; write it as %25";
+    throw new StoreConfigError(text, { cause });
+  }
 }
 
 function connectionsOf(text: string | null): number {

@@ -1,6 +1,7 @@
 import { QueueError } from "../../mail/queue-error.ts";
 import { reply } from "../../mail/reply.ts";
 import { StoreConfigError } from "../store-config-error.ts";
+import { StoreUnavailableError } from "../store-unavailable-error.ts";
 
 const FULL = reply(452, "4.3.1", "Insufficient system storage");
 const SICK = reply(451, "4.3.0", "Queue store unavailable");
@@ -52,7 +53,7 @@ export function openError(where: string, error: unknown): Error {
   // What the server itself says at this point is about a password, a right or a database.
   const isSetup = code === "" || SETUP_CODE.test(code);
   if (isSetup && !isPassing(error)) return new StoreConfigError(text);
-  return new QueueError(text, { cause: Object.assign(new Error(code), { code }) });
+  return new StoreUnavailableError(text);
 }
 
 /** The server is there and will be of use after a while. */
