@@ -247,4 +247,18 @@ describeWithPeers(CEPH_PEERS, "S3 that fails", () => {
     await Promise.all(puts);
     expect(narrow.requests().PUT).toBe(9);
   });
+
+  test("lets nobody wait in line for longer than he may wait for an answer", async () => {
+    const narrow = bucketAt(proxy.endpoint, bucket, { limits: { ...SHORT, parallelMax: 1 } });
+    const held = Promise.withResolvers<void>();
+    proxy.next(/PUT/u, { kind: "hold", until: held.promise }, 99);
+    const puts = Array.from({ length: 9 }, (_, index) => narrow.put(`l${index}`, octets("x")));
+    const settled = await Promise.allSettled(puts);
+    held.resolve();
+    const said = settled.map((each) => (each.status === "rejected" ? each.reason.message : "done"));
+    expect(said).toContain("the object store is asked too much at once");
+    expect(said).not.toContain("done");
+    // Nine in a row, each with its own time, would be more.
+    expect(narrow.requests().PUT).toBeLessThan(9);
+  });
 });

@@ -74,6 +74,10 @@ describeWithPeers(CEPH_PEERS, "objects in S3", () => {
     expect(await store.put("swap", octets("late"), { version: seen })).toBeUndefined();
     expect(await store.put("swap", octets("next"), { version: now?.version ?? "" })).toBeString();
     expect(await store.put("gone", octets("x"), { version: seen })).toBeUndefined();
+    expect(await store.put("none", octets(""), "absent")).toBeString();
+    expect((await store.get("none"))?.bytes).toHaveLength(0);
+    expect(await store.put("much", new Uint8Array(5 * MIB), "absent")).toBeString();
+    expect((await store.get("much"))?.bytes).toHaveLength(5 * MIB);
     expect(await store.get("gone")).toBeUndefined();
   });
 

@@ -1,4 +1,5 @@
 import type { World } from "../../../lib/world.ts";
+import { QueueError } from "../../../mail/queue-error.ts";
 import type { CredentialSource, Credentials } from "../aws/credentials.ts";
 import { type Answer, type Exchange, exchange, NoAnswerError } from "../aws/exchange.ts";
 import { Permits } from "../aws/permits.ts";
@@ -79,7 +80,11 @@ export class S3Requests {
     for (let attempt = 1; ; attempt += 1) {
       const credentials = await this.#parts.credentials.get();
       try {
-        return await this.#permits.run(() => this.#once(request, credentials));
+        return await this.#permits.run(async () => {
+          if (clock.now() > endAt)
+            throw new QueueError("the object store is asked too much at once");
+          return await this.#once(request, credentials);
+        });
       } catch (error) {
         const pause = Math.min(PAUSE_FIRST_MS * 2 ** attempt, PAUSE_MAX_MS) * (0.5 + random() / 2);
         const isLast = attempt >= ATTEMPTS_MAX || clock.now() + pause > endAt;

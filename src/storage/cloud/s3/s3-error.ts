@@ -46,9 +46,12 @@ export interface Refusal {
   readonly region?: string | undefined;
 }
 
+/** What is longer is some page, and no error of S3. */
+const ERROR_BYTES_MAX = 64 * 1024;
+
 /** What an answer that is no success says. */
 export function refusalOf(status: number, headers: Headers, body: Uint8Array): Refusal {
-  const error = readXml(new TextDecoder().decode(body));
+  const error = readXml(new TextDecoder().decode(body.subarray(0, ERROR_BYTES_MAX)));
   const said = error?.name === "Error" ? textOf(error, "Code") : undefined;
   const region = headers.get("x-amz-bucket-region") ?? textOf(error, "Region");
   return {
