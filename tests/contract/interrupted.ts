@@ -15,6 +15,8 @@ import { impatientWorld } from "./worlds.ts";
 
 /** More pieces than any step has: one that goes on and on is a failure of its own. */
 const PIECES_MAX = 200;
+/** Other connections of the node are there again by then: what they say is no part of the step. */
+const QUIET_MS = 15;
 /** What waits for time in a node waits so much less here. */
 const IMPATIENCE = 10;
 
@@ -136,7 +138,8 @@ async function breakOnce(
   return hasBroken;
 }
 
-async function sceneOf(number: number, step: Step, { witness, node }: Stage): Promise<Scene> {
+async function sceneOf(number: number, step: Step, stage: Stage): Promise<Scene> {
+  const { witness, node, faults } = stage;
   const ids = Array.from({ length: 4 }, (_, index) => idOf(number * 10 + index));
   for (const { id } of await witness.list({ limit: 1000 })) await witness.remove(id);
   // A node that has just lost its connections has them again.
@@ -147,6 +150,7 @@ async function sceneOf(number: number, step: Step, { witness, node }: Stage): Pr
     ),
   );
   await step.prepare(witness, { ids, node });
+  await faults.quiet(QUIET_MS);
   return { ids, node };
 }
 

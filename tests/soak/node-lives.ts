@@ -6,7 +6,7 @@ import type { Excuse } from "./node-ledger.ts";
 /** The shortest that the configuration takes. */
 export const LEASE_MS = 5000;
 /** An answer so young when its node dies may not have been recorded in the store. */
-export const WINDOW_MS = 400;
+export const WINDOW_MS = 1000;
 /** Deliveries are broken off so long after TERM. */
 const GRACE_MS = 1500;
 const STOP_MS_MAX = GRACE_MS + 10_000;

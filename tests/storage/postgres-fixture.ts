@@ -42,7 +42,7 @@ export function postgresStoreServer({ port, url, crash, start }: Postgres): Stor
   return {
     port,
     url(queue, through = port) {
-      const at = new URL(url(`?schema=${queue}&connections=3&durability=warn`));
+      const at = new URL(url(`?schema=${queue}&connections=2&durability=warn`));
       at.port = String(through);
       return at.href;
     },

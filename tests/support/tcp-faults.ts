@@ -19,6 +19,8 @@ export interface TcpFaults extends AsyncDisposable {
   freeze(): void;
   /** What was held up goes on its way, to those who still wait for it. */
   thaw(): void;
+  /** Resolves when nothing has passed for so long: nobody is about to connect, or still at it. */
+  quiet(ms: number): Promise<void>;
   /** Ends every connection now. */
   hangUp(): void;
 }
@@ -33,6 +35,7 @@ export async function tcpFaults(serverPort: number): Promise<TcpFaults> {
   const sockets = new Set<Socket>();
   let plan: Plan | undefined;
   let broken = false;
+  let passedAt = 0;
   let thawed: PromiseWithResolvers<void> | undefined;
 
   const hangUp = (): void => {
@@ -52,6 +55,7 @@ export async function tcpFaults(serverPort: number): Promise<TcpFaults> {
     sockets.add(from);
     from.on("data", async (piece) => {
       from.pause();
+      passedAt = performance.now();
       await thawed?.promise;
       if (!to.destroyed && passes(point) && !to.write(piece)) await drained(to);
       from.resume();
@@ -85,6 +89,13 @@ export async function tcpFaults(serverPort: number): Promise<TcpFaults> {
     thaw() {
       thawed?.resolve();
       thawed = undefined;
+    },
+    async quiet(ms) {
+      for (;;) {
+        const left = passedAt + ms - performance.now();
+        if (left <= 0) return;
+        await Bun.sleep(left);
+      }
     },
     hangUp,
     async [Symbol.asyncDispose]() {
