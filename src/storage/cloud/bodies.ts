@@ -71,7 +71,7 @@ export function sourceBody(
       } catch (error) {
         if (!(error instanceof DamagedError)) throw error;
         await onDamage(error);
-        throw storeError("cannot read the message", error);
+        throw new QueueError(`cannot read the message: ${error.message}`, { cause: error });
       }
     },
   };
