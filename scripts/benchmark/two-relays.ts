@@ -12,14 +12,14 @@ import type { StoreKind } from "./stores.ts";
 export const TIMES_ONE = "two nodes, times one";
 
 /** Every reply of the next hop takes so long: it is what limits, and no processor is busy. */
-const DELAY_MS = 100;
+const DELAY_MS = 200;
 /** Deliveries of one node at once; what all nodes together may have under way for a destination is far more. */
 const PER_NODE = 20;
 const LIMITS: readonly string[] = [
   ...["--set", `queue.deliveries_max=${PER_NODE}`],
   ...["--set", "queue.per_destination_max=200", "--set", "queue.per_destination_start=200"],
 ];
-const MESSAGES_MAX = 1000;
+const MESSAGES_MAX = 600;
 
 /** What one relay-only node hands on in a second, and what two on the same store do. */
 export function twoRelays(kind: StoreKind) {
@@ -41,7 +41,7 @@ export function twoRelays(kind: StoreKind) {
   };
 }
 
-/** From the first message that the next hop has taken to the last. */
+/** Of mail that lies in the store when the nodes start: from when all of them deliver until the last of it is under way. */
 async function rateOf(kind: StoreKind, nodes: number, setting: Setting): Promise<number> {
   const messages = Math.min(setting.messages, MESSAGES_MAX);
   const takenAt: number[] = [];
@@ -52,15 +52,19 @@ async function rateOf(kind: StoreKind, nodes: number, setting: Setting): Promise
     onTaken: () => void takenAt.push(performance.now()),
   });
   await using edge = await startOurs({ ...setting, nextHop: "none", spool: store.url });
+  await fill(edge, messages, setting);
   await using relays = new AsyncDisposableStack();
   const starting = Array.from({ length: nodes }, () => relayNode(store.url, port, setting, LIMITS));
   for (const node of await Promise.all(starting)) relays.use(node);
-  await fill(edge, messages, setting);
-  await until("all mail is at the next hop", () => host.taken() >= messages, WAIT_MS);
+  const isBusy = () => host.connections.now >= nodes * PER_NODE;
+  await until("all nodes deliver", isBusy, WAIT_MS);
+  const first = host.taken();
+  const last = messages - nodes * PER_NODE;
+  await until("nearly all mail is at the next hop", () => host.taken() > last, WAIT_MS);
   await until("an empty queue", async () => (await edge.queued()) === 0, WAIT_MS);
   if (host.taken() !== messages) throw new Error(`the next hop took ${host.taken()} messages`);
-  const seconds = ((takenAt.at(-1) ?? 0) - (takenAt[0] ?? 0)) / 1000;
-  return (messages - 1) / seconds;
+  const seconds = ((takenAt[last] ?? 0) - (takenAt[first] ?? 0)) / 1000;
+  return (last - first) / seconds;
 }
 
 async function fill(edge: Contender, messages: number, setting: Setting): Promise<void> {
