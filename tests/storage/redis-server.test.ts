@@ -159,6 +159,32 @@ describeWithPeers(["redis-server"], "opening a Redis", () => {
     await storage.close();
   }, 30_000);
 
+  test("Sentinel's own password is in a file, and never the server's", async () => {
+    await using dir = tempDir("sentinel-login");
+    await using primary = await startRedis({
+      args: ["--requirepass", "hush-word"],
+      login: ["-a", "hush-word", "--no-auth-warning"],
+    });
+    await using sentinel = await startSentinel("mail", primary.port, [
+      "sentinel auth-pass mail hush-word",
+      "requirepass gate-word",
+      "user joe on >joes-word +@all",
+    ]);
+    const url = `redis+sentinel://:hush-word@127.0.0.1:${sentinel.port}/mail`;
+    const file = dir.join("login");
+    for (const login of ["gate-word\n", "joe:joes-word", ":gate-word"]) {
+      await Bun.write(file, login);
+      await roundTrip(`${url}?sentinel_login_file=${file}`);
+    }
+    await Bun.write(file, "wrong-word");
+    for (const wrong of [url, `${url}?sentinel_login_file=${file}`]) {
+      const error = await refusalOf(wrong);
+      expect(error).toBeInstanceOf(StoreConfigError);
+      expect(error.message).toMatch(/NOAUTH|WRONGPASS/u);
+      expect(error.message).not.toContain("-word");
+    }
+  });
+
   test("a cluster keeps a queue in one slot", async () => {
     await using server = await startRedis({
       args: ["--cluster-enabled", "yes", "--cluster-announce-ip", "127.0.0.1"],

@@ -96,8 +96,12 @@ export interface Sentinel extends AsyncDisposable {
   knowsReplica(): Promise<boolean>;
 }
 
-/** Starts a Sentinel that calls the primary on this port `service`, and gives it up after half a second. */
-export async function startSentinel(service: string, primaryPort: number): Promise<Sentinel> {
+/** Starts a Sentinel that calls the primary on this port `service`, and gives it up after half a second; `more` are lines of its configuration. */
+export async function startSentinel(
+  service: string,
+  primaryPort: number,
+  more: readonly string[] = [],
+): Promise<Sentinel> {
   const port = await freePort();
   const dir = tempDir("sentinel");
   const config = dir.join("sentinel.conf");
@@ -108,6 +112,7 @@ export async function startSentinel(service: string, primaryPort: number): Promi
     `sentinel monitor ${service} 127.0.0.1 ${primaryPort} 1`,
     `sentinel down-after-milliseconds ${service} 500`,
     `sentinel failover-timeout ${service} 2000`,
+    ...more,
   ];
   await Bun.write(config, `${lines.join("\n")}\n`);
   const child = startChild([SERVER, config, "--sentinel"]);

@@ -170,12 +170,22 @@ function clientOf(address: RedisAddress, state: State, silenceMs: number): Clien
         sentinels: [...hosts],
         name: service,
         sentinelRetryStrategy: retryStrategy,
+        ...sentinelLogin(address),
         enableTLSForSentinelMode: tls,
         ...(options.tls && { sentinelTLS: options.tls }),
       });
     case "single":
       return new Redis({ ...options, ...COMMON, db: database, retryStrategy, ...hosts[0] });
   }
+}
+
+/** Sentinels have users of their own; a file, since a URL has room for one login only. */
+function sentinelLogin({ sentinelLoginFile: file }: RedisAddress) {
+  if (file === null) return {};
+  const text = readFileSync(file, "utf8").trim();
+  const colon = text.indexOf(":");
+  const password = { sentinelPassword: text.slice(colon + 1) };
+  return colon > 0 ? { ...password, sentinelUsername: text.slice(0, colon) } : password;
 }
 
 /** While it starts, whoever starts it is told at once what is wrong. */

@@ -56,8 +56,12 @@ export function openError(where: string, error: unknown): Error {
   return new StoreUnavailableError(text);
 }
 
+/** What a server says to who may not come in; Sentinel's word is at the end of the client's. */
+const REFUSED = /\b(?:NOAUTH|WRONGPASS|NOPERM)\b/u;
+
 /** The server is there and will be of use after a while. */
 function isPassing(error: unknown): boolean {
+  if (REFUSED.test(messageOf(error))) return false;
   return /^(?:LOADING|MASTERDOWN|CLUSTERDOWN|Connection is closed|All sentinels|None of)/u.test(
     messageOf(error),
   );

@@ -13,6 +13,8 @@ export interface RedisAddress {
   readonly tls: boolean;
   /** PEM file of the authority that signed the server's certificate; the system's own without it. */
   readonly caFile: string | null;
+  /** File of one line, `user:password` or the password, that lets into Sentinel itself; the URL's login is the server's. */
+  readonly sentinelLoginFile: string | null;
   /** What the names of all keys begin with, in braces. */
   readonly prefix: string;
   /** What to do with a server that does not promise to keep what it confirms. */
@@ -47,6 +49,7 @@ export function readRedisUrl(text: string): RedisAddress | undefined {
   const query = readQuery(new URLSearchParams(parts.query ?? ""));
   if (!(hosts && login && path && query)) return undefined;
   if (kind === "single" && hosts.length > 1) return undefined;
+  if (kind !== "sentinel" && query.sentinelLoginFile !== null) return undefined;
   return { kind, hosts, tls: parts.secure === "s", ...login, ...path, ...query };
 }
 
@@ -102,9 +105,14 @@ function readPath(
   return rest.length === 0 && database <= DATABASE_MAX ? { service, database } : undefined;
 }
 
-type Asked = Pick<RedisAddress, "prefix" | "durability" | "replicas" | "synced" | "caFile">;
+type Asked = Pick<
+  RedisAddress,
+  "prefix" | "durability" | "replicas" | "synced" | "caFile" | "sentinelLoginFile"
+>;
 
-const QUERY_NAMES = new Set(["prefix", "durability", "replicas", "synced", "ca_file"]);
+const QUERY_NAMES = new Set([
+  ...["prefix", "durability", "replicas", "synced", "ca_file", "sentinel_login_file"],
+]);
 
 function readQuery(query: URLSearchParams): Asked | undefined {
   const prefix = query.get("prefix") ?? DEFAULT_PREFIX;
@@ -115,8 +123,10 @@ function readQuery(query: URLSearchParams): Asked | undefined {
   if ([...query.keys()].some((name) => !QUERY_NAMES.has(name))) return undefined;
   if (!PREFIX.test(prefix) || (durability !== "require" && durability !== "warn")) return undefined;
   if (replicas === undefined || synced === undefined) return undefined;
-  if (caFile !== null && !caFile.startsWith("/")) return undefined;
-  return { prefix, durability, replicas, synced, caFile };
+  const sentinelLoginFile = query.get("sentinel_login_file");
+  const files = [caFile, sentinelLoginFile];
+  if (files.some((file) => file !== null && !file.startsWith("/"))) return undefined;
+  return { prefix, durability, replicas, synced, caFile, sentinelLoginFile };
 }
 
 function readCount(text: string | null): number | undefined {
