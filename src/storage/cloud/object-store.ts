@@ -35,17 +35,25 @@ export interface ObjectStore {
  */
 export type PutCondition = "absent" | { readonly version: string };
 
+/** A part of an object. */
 export interface OctetRange {
+  /** The first octet, from 0. */
   readonly start: number;
+  /** The first octet that is not asked for any more. */
   readonly end: number;
 }
 
+/** An object as it was read. */
 export interface StoredObject {
+  /** All octets that were asked for. */
   readonly bytes: Uint8Array;
+  /** What it is known by in a condition. */
   readonly version: string;
 }
 
+/** Which keys a page shows. */
 export interface ObjectQuery {
+  /** What they begin with; may be empty. */
   readonly prefix: string;
   /** Keys behind this one; from the start without it. It need not exist. */
   readonly after?: string;
@@ -53,19 +61,25 @@ export interface ObjectQuery {
   readonly limit: number;
 }
 
+/** One page of keys. */
 export interface ObjectPage {
+  /** In the order of the octets of their keys. */
   readonly objects: readonly ListedObject[];
   /** Whether there may be more behind the last one. */
   readonly isMore: boolean;
 }
 
+/** What a page says of one object. */
 export interface ListedObject {
+  /** Its key. */
   readonly key: string;
+  /** Octets. */
   readonly size: number;
   /** When it was stored, by the store's clock, in milliseconds since the epoch; many stores know whole seconds only. */
   readonly storedAt: number;
 }
 
+/** An object that is being written. */
 export interface ObjectUpload {
   /** Takes octets in any sizes; resolves when more may come. */
   write(bytes: Uint8Array): Promise<void>;

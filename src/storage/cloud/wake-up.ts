@@ -10,10 +10,13 @@ export interface WakeUp {
    * waits for that when it was closed.
    */
   listen(signal: AbortSignal): Promise<readonly News[]>;
+  /** Nothing more is told or heard. Idempotent. */
   close(): Promise<void>;
 }
 
+/** A message that is due. */
 export interface News {
+  /** Its id. */
   readonly id: string;
   /** When it is due: milliseconds since the epoch, by the store's clock. */
   readonly timestamp: number;
