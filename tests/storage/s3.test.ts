@@ -1,12 +1,13 @@
 /** The client of S3 on a real server: what ObjectStore promises. */
 import { beforeAll, expect, test } from "bun:test";
+import { AwsClient } from "aws4fetch";
 import { realWorld } from "../../src/lib/world.ts";
 import type { ObjectPage } from "../../src/storage/cloud/object-store.ts";
 import type { S3Store } from "../../src/storage/cloud/s3/open-s3.ts";
 import { CEPH_PEERS, type Ceph, sharedCeph } from "../support/ceph.ts";
 import { describeWithPeers } from "../support/peers.ts";
 import { seededRandom, testSeed } from "../support/seeded.ts";
-import { bucketAt, drained, octets, textIn } from "./s3-fixture.ts";
+import { bucketAt, drained, LOGIN, octets, textIn } from "./s3-fixture.ts";
 
 const MIB = 1024 * 1024;
 
@@ -181,6 +182,11 @@ describeWithPeers(CEPH_PEERS, "objects in S3", () => {
     await upload.abort();
     await upload.abort();
     expect(await store.get("given-up")).toBeUndefined();
+    // Its parts would be paid for.
+    const client = new AwsClient({ ...LOGIN, service: "s3", region: "us-east-1" });
+    const left = await (await client.fetch(`${ceph.endpoint}/${bucket}?uploads`)).text();
+    expect(left).toContain("ListMultipartUploadsResult");
+    expect(left).not.toContain("given-up");
     const started = bucketAt(ceph.endpoint, bucket).upload("never");
     await started.abort();
   });
