@@ -13,7 +13,7 @@ import { openStore } from "./redis-fixture.ts";
 
 const LATER = 60_000;
 const SAFE: ServerFacts = {
-  version: "7.0.15",
+  version: "7.2.4",
   role: "master",
   appends: true,
   syncs: "always",
@@ -38,6 +38,7 @@ describe("what a Redis promises", () => {
     expect(wrong({ memoryMax: 1 })).toContain("allkeys-lru");
     expect(wrong({ role: "slave" })).toContain("replica");
     expect(wrong({ version: "6.2.7" })).toContain("7.0 is needed");
+    expect(wrong({ version: "7.0.15" }, { replicas: 0, synced: 1 })).toContain("synced= needs 7.2");
   });
 
   test("may be made up for by replicas, or by asking for disks", () => {
@@ -105,8 +106,28 @@ describeWithPeers(["redis-server"], "opening a Redis", () => {
     await roundTrip(`${joe}?durability=warn`);
     await server.cli("acl", "setuser", "joe", "+config|get");
     await roundTrip(joe);
+    await server.cli("acl", "setuser", "joe", "-zadd");
+    const poor = await openStore(joe);
+    await expect(poor.write([envelope()], 1)).rejects.toThrow("grant it +@all");
+    expect(poor.refusal()).toContain("may not do what a queue needs");
+    await server.cli("acl", "setuser", "joe", "+zadd");
+    await until("it may again", () => poor.refusal() === undefined);
+    await poor.write([envelope()], 1);
+    await poor.close();
     expect((await refusalOf(`${joe}?prefix=other`)).message).toContain("NOPERM");
     expect((await refusalOf(`${joe}/99`)).message).toContain("out of range");
+  });
+
+  test("synced= is refused by a server without WAITAOF, and asked of one that has it", async () => {
+    await using server = await startRedis();
+    const version = Number.parseFloat(
+      /redis_version:(\S+)/u.exec(await server.cli("info", "server"))?.[1] ?? "",
+    );
+    if (version < 7.2) {
+      const error = await refusalOf(server.url("?synced=1"));
+      expect(error).toBeInstanceOf(StoreConfigError);
+      expect(error.message).toContain("synced= needs 7.2");
+    } else await roundTrip(server.url("?synced=1"));
   });
 
   test("a server that is not there is a matter of time", async () => {

@@ -11,6 +11,9 @@ export class LateError extends QueueError {
   override readonly name = "LateError";
 }
 
+const NO_RIGHT =
+  "the Redis user may not do what a queue needs (grant it +@all -@admin +config|get on the keys of the queue)";
+
 /** Errors of the server that last until somebody does something about it, by how they begin; for operators. */
 const TROUBLES: readonly (readonly [start: string, text: string])[] = [
   ["OOM", "the Redis server is out of memory (maxmemory)"],
@@ -20,7 +23,9 @@ const TROUBLES: readonly (readonly [start: string, text: string])[] = [
   ["MASTERDOWN", "the Redis server has lost its primary"],
   ["CLUSTERDOWN", "the Redis cluster is down"],
   ["LOADING", "the Redis server is still loading"],
-  ["NOPERM", "the Redis user may not do what a queue needs"],
+  ["NOPERM", NO_RIGHT],
+  // In a script the server does not say which command it was.
+  ["ERR The user executing the script", NO_RIGHT],
 ];
 
 /** Why no mail can be stored for a while, after this error; `undefined` when it says nothing about the next message. */

@@ -16,6 +16,8 @@ export interface ServerFacts {
 }
 
 const MAJOR_MIN = 7;
+/** Since when there is WAITAOF. */
+const SYNCED_MIN = 7.2;
 
 /** Asks every primary. Where CONFIG is forbidden, INFO says most of it. */
 export async function serverFacts(connection: Connection): Promise<readonly ServerFacts[]> {
@@ -49,6 +51,9 @@ export function complaints(
   const found: string[] = [];
   if (version !== undefined && Number.parseInt(version, 10) < MAJOR_MIN) {
     found.push(`it is Redis ${version}, and ${MAJOR_MIN}.0 is needed`);
+  }
+  if (version !== undefined && synced > 0 && Number.parseFloat(version) < SYNCED_MIN) {
+    found.push(`it is Redis ${version}, and synced= needs ${SYNCED_MIN}`);
   }
   if (role === "slave") found.push("it is a read-only replica");
   if (appends === undefined) found.push("it does not say whether it keeps an append-only file");
