@@ -62,17 +62,23 @@ async function killed(
   isThere: (size: number) => boolean,
 ) {
   const child = transferring(from, to);
-  await until("some of it has moved", async () => isThere((await redis.getInfo()).size), 20_000);
+  await until("some of it has moved", async () => isThere((await redis.getInfo()).size), 60_000);
   child.kill("SIGKILL");
   // A machine that is quick enough was at its end before.
   expect([0, 137]).toContain(await child.exited);
 }
 
+/** Brings it to its end as an operator does: a server that a busy machine keeps waiting stops it, and it goes on. */
 async function whole(from: string, to: string): Promise<string> {
-  const child = transferring(from, to);
-  const code = await child.exited;
-  expect(code, child.output()).toBe(0);
-  return child.output();
+  const outputs: string[] = [];
+  for (let tries = 0; tries < 5; tries += 1) {
+    const child = transferring(from, to);
+    const code = await child.exited;
+    outputs.push(child.output());
+    if (code === 0) return child.output();
+    expect(code, child.output()).toBe(75);
+  }
+  throw new Error(outputs.join("\n"));
 }
 
 describeWithPeers(["redis-server"], "transfer", () => {
