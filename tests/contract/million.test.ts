@@ -12,7 +12,7 @@ import { startRedis } from "../support/redis.ts";
 import { newQueue, openUrl } from "./shared-store.ts";
 
 const COUNT = Bun.env.SLIMTA_QUEUE_TEST_MILLION === "yes" ? 1_000_000 : 20_000;
-const BATCH = 1000;
+const BATCH = 200;
 const DOMAINS = 2000;
 const LEASED = 500;
 const PAGE = 100;

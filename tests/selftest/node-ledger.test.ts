@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import type { Take } from "../../src/selftest/ledger-receiver.ts";
-import { brokenByNodes, extended, nodeBalance } from "../soak/node-ledger.ts";
+import { brokenByNodes, excusedByOutages, extended, nodeBalance } from "../soak/node-ledger.ts";
 
 const take = (since: number, at: number, answered = true): Take => ({ since, at, answered });
 const taken = (of: Readonly<Record<number, readonly Take[]>>) =>
@@ -43,4 +43,17 @@ test("what the store was away for just before a node died was not recorded eithe
   const died = { node: 0, from: 7000, to: 7001 };
   expect(extended(died, outages)).toEqual({ ...died, from: 100 });
   expect(extended({ ...died, from: 9000 }, outages)).toEqual({ ...died, from: 9000 });
+});
+
+test("outages in which no lease could be renewed excuse everybody, shorter ones nobody", () => {
+  const outages = [
+    { from: 3000, to: 4000 },
+    { from: 1000, to: 2000 },
+    { from: 20_000, to: 21_000 },
+  ];
+  expect(excusedByOutages(outages, 2500, 2)).toEqual([
+    { node: 0, from: 1000, to: 4000 },
+    { node: 1, from: 1000, to: 4000 },
+  ]);
+  expect(excusedByOutages(outages, 3500, 2)).toEqual([]);
 });

@@ -25,6 +25,28 @@ export function extended(excuse: Excuse, outages: readonly Outage[]): Excuse {
   return first === excuse.from ? excuse : extended({ ...excuse, from: first }, outages);
 }
 
+/**
+ * Outages that follow each other so closely that what waits for the first is not recorded before the last. When they are
+ * as long as `leaseMs`, no node could renew its leases: each has an excuse.
+ */
+export function excusedByOutages(
+  outages: readonly Outage[],
+  leaseMs: number,
+  nodes: number,
+): readonly Excuse[] {
+  const joined: Outage[] = [];
+  for (const outage of outages.toSorted((a, b) => a.from - b.from)) {
+    const last = joined.at(-1);
+    if (last !== undefined && last.to + CATCH_UP_MS >= outage.from) {
+      joined.splice(-1, 1, { from: last.from, to: outage.to });
+    } else joined.push(outage);
+  }
+  const long = joined.filter(({ from, to }) => to - from >= leaseMs);
+  return long.flatMap((outage) => {
+    return Array.from({ length: nodes }, (_, node) => ({ node, ...outage }));
+  });
+}
+
 /** The ledger of the clients held against those of the nodes. */
 export interface NodeBalance {
   readonly acknowledged: number;

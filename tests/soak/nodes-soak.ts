@@ -5,6 +5,7 @@ import { seededRandom } from "../support/seeded.ts";
 import { until } from "../support/until.ts";
 import {
   brokenByNodes,
+  excusedByOutages,
   extended,
   type NodeBalance,
   nodeBalance,
@@ -152,9 +153,12 @@ export async function nodesSoak(options: NodesSoakOptions): Promise<NodesSoakRep
     const drainMs = await drain(lives, note);
     for (const each of lives) await each.stop();
     const hops = lives.map(({ hop }) => hop);
-    const excuses = lives
-      .flatMap((each) => each.excuses)
-      .map((excuse) => extended(excuse, outages));
+    const own = lives.flatMap((each) => each.excuses);
+    const excuses = [
+      ...own.map((excuse) => extended(excuse, outages)),
+      // A renewal is due when a quarter of the lease is over, and waits for the tick behind that.
+      ...excusedByOutages(outages, LEASE_MS / 2, lives.length),
+    ];
     const acknowledged = [...client.acknowledged.keys()];
     const found = nodeBalance(
       acknowledged,
