@@ -4,6 +4,7 @@ import { exitCodeOf, startError } from "../../src/app/start-error.ts";
 import { exit } from "../../src/lib/sysexits.ts";
 import { realWorld } from "../../src/lib/world.ts";
 import { openClients } from "../../src/storage/cloud/clients.ts";
+import type { S3Limits } from "../../src/storage/cloud/s3/requests.ts";
 import { readS3Url } from "../../src/storage/cloud/s3-url.ts";
 import { ACCESS_KEY, CEPH_PEERS, type Ceph, SECRET_KEY, sharedCeph } from "../support/ceph.ts";
 import { makeCertificate } from "../support/certificate.ts";
@@ -17,21 +18,27 @@ import { bucketAt } from "./s3-fixture.ts";
 
 const LOGIN = `${ACCESS_KEY}:${SECRET_KEY}`;
 const PASSES = { kind: "hold", until: Promise.resolve() } as const;
-const SHORT = { requestMs: 500, totalMs: 300 };
+/** What fails is not tried for long. */
+const SHORT = { totalMs: 300 };
+const SHORTEST = { requestMs: 500, totalMs: 300 };
 
 /** Opens what the URL names, as the engine does. */
-async function opened(url: string, env: Readonly<Record<string, string>> = {}) {
+async function opened(
+  url: string,
+  env: Readonly<Record<string, string>> = {},
+  limits: Partial<S3Limits> = SHORT,
+) {
   const reading = readS3Url(url);
   if (reading === undefined || !("address" in reading)) throw new Error(JSON.stringify(reading));
   const { address } = reading;
   const { emit } = openRecorder();
-  const options = { address, env, probeKey: "queue/probe", limits: SHORT };
+  const options = { address, env, probeKey: "queue/probe", limits };
   return await openClients(options, { world: realWorld, emit });
 }
 
 /** What an operator sees of a start that fails: the words and the exit code. */
-async function failure(url: string, env: Readonly<Record<string, string>> = {}) {
-  const error = await opened(url, env).then(
+async function failure(...asked: Parameters<typeof opened>) {
+  const error = await opened(...asked).then(
     () => new Error("it works"),
     (thrown: Error) => thrown,
   );
@@ -132,7 +139,8 @@ describeWithPeers(CEPH_PEERS, "a store of S3 at the start", () => {
     expect(code).toBe(exit.unavailable);
     const held = Promise.withResolvers<void>();
     proxy.next(/./u, { kind: "hold", until: held.promise }, 99);
-    const slow = await failure(`s3://${LOGIN}@${bucket}?endpoint=${proxy.endpoint}`);
+    const url = `s3://${LOGIN}@${bucket}?endpoint=${proxy.endpoint}`;
+    const slow = await failure(url, {}, SHORTEST);
     held.resolve();
     proxy.heal();
     expect(slow.said).toContain("it took too long");
