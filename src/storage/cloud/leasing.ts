@@ -29,9 +29,6 @@ export interface LeasingParts {
   readonly seen: Lru<Known>;
 }
 
-/** What one tries to lease came to, or why there is nothing to it. */
-type Tried = Lease | "none";
-
 /**
  * Leases due mail: the view says what to try, and replacing the state decides who gets it. What another node has taken
  * meanwhile is simply not among what one gets.
@@ -78,28 +75,33 @@ export class Leasing {
     const { skip, timelyOnly } = options;
     const chosen = view.choose({ now: part.time.now(), limit, skip, timelyOnly });
     let trouble: Error | undefined;
-    const tried = await inParallel(chosen, (marker) =>
-      this.#take(marker, options).catch((error: Error): Tried => {
-        if (error instanceof CorruptError || error instanceof NotYetError) return "none";
-        trouble = error;
+    // Each node in its own order: two that try the same at the same time would each have half of it for nothing.
+    const leased = new Map<string, Lease>();
+    await inParallel(shuffled(chosen, part.world.random), async (marker) => {
+      try {
+        const lease = await this.#take(marker, options);
+        if (lease !== undefined) leased.set(lease.id, lease);
+      } catch (error) {
+        if (error instanceof CorruptError || error instanceof NotYetError) return;
+        trouble = error instanceof Error ? error : new Error(String(error));
         view.note(marker, part.time.now());
-        return "none";
-      }),
-    );
-    const leases = tried.filter((each) => each !== "none");
-    return { leases, isEmpty: chosen.length === 0, trouble };
+      }
+    });
+    // Two markers of one message may have been among them.
+    const leases = [...new Set(chosen.map(({ id }) => id))].flatMap((id) => leased.get(id) ?? []);
+    return { leases, isEmpty: chosen.length === 0, trouble: trouble as Error | undefined };
   }
 
-  async #take(marker: Marker, { holder, until }: LeaseOptions): Promise<Tried> {
+  async #take(marker: Marker, { holder, until }: LeaseOptions): Promise<Lease | undefined> {
     const { part, states, seen } = this.#parts;
     const known = await this.#read(marker);
-    if (known === undefined) return "none";
+    if (known === undefined) return undefined;
     const lease = { holder, until: part.time.toStore(until) };
     const next = leasedState(known.state, lease, changeNow(part));
     const { id, domain, due } = next;
     seen.delete(id);
     const after = await states.replace(known, next);
-    if (after === undefined) return "none";
+    if (after === undefined) return undefined;
     seen.set(id, { ...after, head: known.head });
     return { id, domain, due: part.time.fromStore(due) };
   }
@@ -181,6 +183,11 @@ export class Leasing {
   async judge(marker: Marker): Promise<void> {
     await this.#read(marker);
   }
+}
+
+function shuffled<T>(items: readonly T[], random: () => number): readonly T[] {
+  const keyed = items.map((item) => ({ item, key: random() }));
+  return keyed.sort((left, right) => left.key - right.key).map(({ item }) => item);
 }
 
 function isMarkerOf(marker: Marker, state: State): boolean {
