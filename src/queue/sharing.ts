@@ -17,6 +17,8 @@ const BUSY_MS = 500;
 const QUIET_MS = 5000;
 /** Less than this share of the limit is taken from nobody while there are no more nodes. */
 const NODES_USUAL = 8;
+/** What was wanted is kept for so long: mail comes in bursts. */
+const RECENT_MS = 2000;
 /** Claims of one step. */
 const CLAIMS_MAX = 200;
 
@@ -28,6 +30,9 @@ interface Standing {
   heldAt: number;
   /** What it may have of that, as the others need some. */
   cap: number;
+  /** The most that was wanted lately, and since when. */
+  recent: number;
+  recentSince: number;
   /** When to ask again. */
   nextAt: number;
   /** More was asked for than there was. */
@@ -106,6 +111,8 @@ export class Sharing {
       held: 0,
       heldAt: this.#parts.clock.now(),
       cap: Number.POSITIVE_INFINITY,
+      recent: 0,
+      recentSince: 0,
       nextAt: 0,
       isShort: false,
       isAsking: false,
@@ -166,12 +173,21 @@ export class Sharing {
     const wants = this.#wants(lane);
     const used = this.#used(standing);
     if (used > Math.max(delivering, cap)) this.#dismiss(standing);
-    const keeps = Math.max(delivering, used, Math.min(standing.held, wants, cap));
+    const recent = this.#recent(standing, wants);
+    const keeps = Math.max(delivering, used, Math.min(standing.held, recent, cap));
     standing.held = keeps;
     standing.isAsking = true;
     lane.places = keeps;
     const takes = Math.max(keeps, Math.min(wants, cap));
     return { destination, limit: this.#parts.limitMax, keeps, takes, wants };
+  }
+
+  #recent(standing: Standing, wants: number): number {
+    const now = this.#parts.clock.now();
+    const isOver = Math.abs(now - standing.recentSince) >= RECENT_MS;
+    if (isOver) standing.recentSince = now;
+    standing.recent = isOver ? wants : Math.max(wants, standing.recent);
+    return standing.recent;
   }
 
   #take(standing: Standing, claim: Claim, granted: Granted, askedAt: number): void {
