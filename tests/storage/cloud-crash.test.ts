@@ -216,6 +216,47 @@ async function expectClean(what: string, memory: ObjectMemory, world: TestWorld)
   expect({ what, left }).toEqual({ what, left: [] });
 }
 
+/** Another process delivers what it gets, at once and later; resolves with what it has delivered. */
+async function deliverAll(memory: ObjectMemory, world: TestWorld): Promise<readonly string[]> {
+  const delivered: string[] = [];
+  for (const pauseMs of [0, 3 * MINUTE, DAY, DAY]) {
+    world.advance(pauseMs);
+    const heir = await open(memory.store, world);
+    for (const { id } of await leaseAll(heir, world, "heir")) {
+      await heir.get(id);
+      delivered.push(id);
+      await heir.settle(id, ended, { holder: "heir" });
+    }
+    await heir.close();
+  }
+  return delivered.toSorted();
+}
+
+describe("what is stored in one step", () => {
+  const several = STEPS.filter(({ name }) => /write of three|with bounces/u.test(name));
+  for (const { name, prepare, run, before, after } of several) {
+    test(`${name}: whoever finds it half done delivers each once, and all or none`, async () => {
+      for (const isDone of [false, true]) {
+        let hasBroken = true;
+        for (let at = 1; hasBroken; at += 1) {
+          const world = testWorld();
+          const memory = objectMemory(() => world.clock.now());
+          const broken = brokenObjects(memory.store);
+          const storage = await open(broken.store, world);
+          await prepare?.(storage, world);
+          broken.breakAt({ at, isDone, isEnd: true });
+          await run(storage, world).catch(() => undefined);
+          hasBroken = broken.hasBroken();
+          await storage.close();
+          expect([ids(...before), ids(...after)]).toContainEqual([
+            ...(await deliverAll(memory, world)),
+          ]);
+        }
+      }
+    });
+  }
+});
+
 describe("a process that dies at any request", () => {
   for (const step of STEPS) {
     test(step.name, async () => {
