@@ -8,9 +8,10 @@ import { withOwnConditions } from "../../src/storage/cloud/only-node.ts";
 import { openCloudStorage } from "../../src/storage/cloud/open.ts";
 import { openSqs } from "../../src/storage/cloud/sqs/open-sqs.ts";
 import type { News, WakeUp } from "../../src/storage/cloud/wake-up.ts";
-import { CorruptError, NotFoundError } from "../../src/storage/storage.ts";
+import { CorruptError, LostLeaseError, NotFoundError } from "../../src/storage/storage.ts";
 import { brokenObjects } from "../support/broken-objects.ts";
 import { type ObjectMemory, objectMemory } from "../support/object-memory.ts";
+import { seededRandom, testSeed } from "../support/seeded.ts";
 import { startSqs } from "../support/sqs.ts";
 import { until } from "../support/until.ts";
 import { withoutLongWaits } from "./cloud-fixture.ts";
@@ -89,6 +90,73 @@ describe("nodes on one object store", () => {
     release();
     expect(await leasing).toEqual([]);
     await Promise.all([late.close(), quick.close()]);
+  });
+
+  test("a marker whose mail is still on its way is left alone", async () => {
+    const { store } = real();
+    const arrived = Promise.withResolvers<void>();
+    const goOn = Promise.withResolvers<void>();
+    const slow: ObjectStore = {
+      ...store,
+      async put(key, bytes, condition) {
+        if (key.startsWith("mail/")) {
+          arrived.resolve();
+          await goOn.promise;
+        }
+        return await store.put(key, bytes, condition);
+      },
+    };
+    const [edge, relay] = [await open(slow), await open(store, { pollMs: 0 })];
+    const writing = edge.write([envelope()], now());
+    await arrived.promise;
+    const lease = () => relay.lease(now(), 9, { holder: "r", until: now() + MINUTE });
+    expect(await lease()).toEqual([]);
+    expect(await lease()).toEqual([]);
+    goOn.resolve();
+    const [id = ""] = await writing;
+    expect((await lease()).map((each) => each.id)).toEqual([id]);
+    await Promise.all([edge.close(), relay.close()]);
+  });
+
+  test("two that make the same change at the same time leave its marker to the one who made it", async () => {
+    const seed = testSeed();
+    const random = seededRandom(seed);
+    const { store } = real();
+    const late = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 3 * random()));
+    const uneven: ObjectStore = {
+      ...store,
+      async put(key, bytes, condition) {
+        await late();
+        return await store.put(key, bytes, condition);
+      },
+    };
+    const [one, other] = [await open(uneven), await open(uneven)];
+    const heir = await open(store, { pollMs: 0 });
+    const due = now() + MINUTE;
+    for (let round = 0; round < 20; round += 1) {
+      const [id = ""] = await one.write([envelope()], due);
+      await Promise.all([one, other, one, other].map((node) => node.incrementAttempts(id)));
+      await heir.flush();
+      const options = { holder: "heir", until: now() + MINUTE };
+      const leases = await heir.lease(now(), 9, options);
+      expect({ seed, ids: leases.map((lease) => lease.id) }).toEqual({ seed, ids: [id] });
+      await heir.settle(id, ended, { holder: "heir" });
+    }
+    await Promise.all([one.close(), other.close(), heir.close()]);
+  });
+
+  test("who has lost the lease ends nothing, though it was sure of the end", async () => {
+    const world = testWorld();
+    const { store } = objectMemory(world.clock.now);
+    const node = await open(store, { world: withoutLongWaits(world) });
+    const lease = { holder: "late", until: world.clock.now() + MINUTE };
+    const [id = ""] = await node.write([envelope()], world.clock.now(), { lease, fresh: true });
+    const stranger = node.settle(id, ended, { holder: "stranger" });
+    await expect(stranger).rejects.toThrow(LostLeaseError);
+    world.advance(MINUTE);
+    await expect(node.settle(id, ended, { holder: "late" })).rejects.toThrow(LostLeaseError);
+    expect(await node.getInfo()).toMatchObject({ size: 1 });
+    await node.close();
   });
 
   test("who waits hears of another's mail without anybody telling, and of an expired lease", async () => {
