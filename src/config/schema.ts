@@ -108,7 +108,7 @@ function spool(places: Places) {
     }),
     url: setting(kind.storeUrl, {
       default: "",
-      doc: "Where the queue is kept instead: memory: (gone with the process; for trials), redis://user:password@host/database or postgres://user:password@host/database (several nodes may share it).",
+      doc: "Where the queue is kept instead: memory: (gone with the process; for trials), redis://user:password@host/database, postgres://user:password@host/database or s3://bucket/prefix (several nodes may share these).",
       secret: "url",
     }),
     free_min: setting(kind.size(0), {
@@ -226,7 +226,7 @@ function queue() {
       doc: "Deliveries at once to a destination of which nothing is known yet.",
     }),
     lease: setting(kind.duration(5000), {
-      default: "15m",
+      default: "5m",
       doc: "After this long without a sign of life from a node, others that share its queue take its mail over.",
     }),
     window: setting(kind.whole(10, 1_000_000), {

@@ -4,7 +4,7 @@ import type { Deadlines } from "./deadlines.ts";
 import type { Persistence } from "./persistence.ts";
 
 /** How long a lease lasts, unless told: after a crash, others take the mail over this late at the latest. */
-export const LEASE_MS: number = 15 * 60_000;
+export const LEASE_MS: number = 5 * 60_000;
 /** How often custody is looked after while there is any, or more often when leases are short. */
 const TICK_MS = 60_000;
 

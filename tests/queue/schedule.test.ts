@@ -256,7 +256,7 @@ describe("the time of an attempt", () => {
     await world.advance(20 * MINUTE);
     // Storage takes the lease to be over, and gives the message out again.
     await control.flush();
-    await world.advance(10 * MINUTE);
+    await world.advance(4 * MINUTE);
     expect(relay.calls).toHaveLength(1);
     relay.release();
     await world.settle();

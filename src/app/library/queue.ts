@@ -51,7 +51,7 @@ export interface QueueOptions extends Embedding {
   readonly throttle?: Partial<ThrottleOptions>;
   /** What this node is called among those that share the storage. */
   readonly node?: string;
-  /** Milliseconds without a sign of life after which other nodes take over what this one has; 15 minutes. */
+  /** Milliseconds without a sign of life after which other nodes take over what this one has; 5 minutes. */
   readonly leaseMs?: number;
 }
 
