@@ -50,8 +50,11 @@ export interface Landing {
   land(freight: Freight): Promise<void>;
   /** From now on it is delivered from here; a held one waits for its operator. */
   finish(id: string, held: boolean): Promise<void>;
-  /** Takes back what this run has landed; that of another run stays. When it resolves nothing of ours is there. */
-  withdraw(id: string): Promise<void>;
+  /**
+   * Takes back what this run has landed. False: something is there all the same and stays held, since the lease on it was
+   * over by now, or another run has it.
+   */
+  withdraw(id: string): Promise<boolean>;
   /** Everything that is unfinished. */
   unfinished(): AsyncGenerator<StoredMessage>;
   /**
@@ -85,9 +88,15 @@ export function openLanding(parts: LandingParts): Landing {
 
     async withdraw(id) {
       const message = await find(id);
-      if (message === undefined) return;
+      if (message === undefined) return true;
       const end = { recipients: everybody(message) };
-      await target.settle(id, end, { holder }).catch(unlessGone);
+      try {
+        await target.settle(id, end, { holder });
+      } catch (error) {
+        if (error instanceof LostLeaseError) return false;
+        unlessGone(error);
+      }
+      return true;
     },
 
     unfinished: () => unfinished(target, isUnfinished),
@@ -145,7 +154,7 @@ export async function found(storage: QueueStorage, id: string): Promise<StoredMe
 }
 
 function unlessGone(error: unknown): void {
-  if (!(error instanceof NotFoundError || error instanceof LostLeaseError)) throw error;
+  if (!(error instanceof NotFoundError)) throw error;
 }
 
 async function land({ id, envelope, known, held }: Freight, parts: LandingParts): Promise<void> {

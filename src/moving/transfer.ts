@@ -177,7 +177,10 @@ function freightOf(message: StoredMessage): Freight {
   return { id, envelope: whole, known, held: moving?.held ?? false };
 }
 
-/** False: it is not in the target, and the source has it back. What the target would not have ends the transfer. */
+/**
+ * False: it is not in the target, and the source has it back. What the target would not have ends the transfer. Rejects when
+ * the message stays held at both ends.
+ */
 async function landed(freight: Freight, each: Each): Promise<boolean> {
   const { landing, from, to, tally } = each;
   const { id, held } = freight;
@@ -188,7 +191,8 @@ async function landed(freight: Freight, each: Each): Promise<boolean> {
     return true;
   } catch (cause) {
     // Only what is certainly not in the target may be delivered from the source again.
-    await at(to, () => landing.withdraw(id));
+    const isBack = await at(to, () => landing.withdraw(id));
+    if (!isBack) throw new StoreFailed(to.name, { cause });
     const isThere = await isFreed(id, held, from);
     if (!isThere || isDamage(cause)) tally.leave(id, "damaged", reasonOf(cause));
     else tally.stop(`${to.name}: ${reasonOf(cause)}`);

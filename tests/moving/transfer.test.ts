@@ -76,6 +76,28 @@ describe("a transfer", () => {
     expect(await everythingIn(to.open())).toEqual(before);
   });
 
+  test("whose target took longer than a run owns what has landed keeps it held, and goes on later", async () => {
+    const { world, from, to } = await twoStores(3);
+    const before = await everythingIn(from.open());
+    const target = to.open();
+    const write: QueueStorage["write"] = async (...given) => {
+      const ids = await target.write(...given);
+      world.advance(LANDED_MS);
+      return ids;
+    };
+    const slow = new Proxy(target, {
+      get: (_, name) => (name === "write" ? write : Reflect.get(target, name).bind(target)),
+    });
+    const report = await run(from.open(), slow, world, { atOnce: 1 });
+    expect(report).toMatchObject({ moved: 0, halfway: 1 });
+    expect(report.stopped).toContain("took too long");
+    // What is there once more in the target is nobody's to deliver from the source.
+    expect((await from.open().getInfo()).states).toMatchObject({ incoming: 0, hold: 2 });
+    expect((await to.open().getInfo()).states).toMatchObject({ hold: 1 });
+    expect(await run(from.open(), to.open(), world)).toMatchObject({ moved: 3, halfway: 0 });
+    expect(await everythingIn(to.open())).toEqual(before);
+  });
+
   test("leaves what is damaged, in the target already, or on its way elsewhere", async () => {
     const { world, from, to, ids } = await twoStores(6);
     const [damaged, taken, elsewhere] = ids;
