@@ -42,14 +42,15 @@ export class NotImported extends Error {
 }
 
 const TIME_CHARACTERS = 9;
-const MS_MAX = 2 ** 44;
+/** No mail is from later than this; milliseconds since the epoch. */
+export const INSTANT_MAX: number = 2 ** 44;
 
 /**
  * The id of a message that another program has: it follows from when it was received and what it was called there, so that
  * importing it again is a no-op while it is here.
  */
 export function importedId(receivedAt: number, parts: readonly string[]): string {
-  const ms = Math.min(Math.max(0, Math.round(receivedAt)), MS_MAX);
+  const ms = Math.min(Math.max(0, Math.round(receivedAt)), INSTANT_MAX);
   return derivedId(base32(ms, TIME_CHARACTERS), parts);
 }
 

@@ -2,7 +2,7 @@ import { isAscii } from "../mail/address.ts";
 import { bytesContent, concatBytes } from "../mail/content.ts";
 import type { Client, Envelope } from "../mail/envelope.ts";
 import { headerBytes } from "./email-header.ts";
-import { NotImported, safeAddress } from "./imported.ts";
+import { INSTANT_MAX, NotImported, safeAddress } from "./imported.ts";
 import { readPickle } from "./pickle/pickle.ts";
 import {
   bytesIn,
@@ -15,12 +15,14 @@ import {
   textIn,
 } from "./pickle/values.ts";
 
-/** The parent's `slimta.envelope.Envelope` out of a pickle. Throws `NotImported`. */
+/** A bounce is in the queue under a name of its own. */
+const ENVELOPES = new Set(["slimta.envelope.Envelope", "slimta.bounce.Bounce"]);
+
+/** The parent's `slimta.envelope.Envelope` out of a pickle; received at 0 when it was never told. Throws `NotImported`. */
 export function readSlimtaEnvelope(bytes: Uint8Array): Envelope {
   return refusing("envelope", () => {
     const pickled = readPickle(bytes);
-    const isEnvelope =
-      pickled instanceof PickledObject && pickled.name === "slimta.envelope.Envelope";
+    const isEnvelope = pickled instanceof PickledObject && ENVELOPES.has(pickled.name);
     if (!isEnvelope || !(pickled.state instanceof Map)) throw new PickleError("it is no envelope");
     return envelopeIn(pickled.state);
   });
@@ -39,12 +41,18 @@ export function readSlimtaMeta(bytes: Uint8Array): SlimtaMeta {
   return refusing("meta", () => {
     const pickled = readPickle(bytes);
     if (!(pickled instanceof Map)) throw new PickleError("it is no dictionary");
-    const timestamp = numberIn(pickled.get("timestamp"));
-    if (timestamp === undefined) throw new PickleError("it has no timestamp");
+    const due = instantOf(numberIn(pickled.get("timestamp")));
+    if (due === undefined) throw new PickleError("it has no timestamp");
     const attempts = numberIn(pickled.get("attempts")) ?? 0;
     const delivered = deliveredIn(pickled.get("delivered_indexes"));
-    return { due: timestamp * 1000, attempts, delivered };
+    return { due, attempts, delivered };
   });
+}
+
+/** Seconds since the epoch, as Python counts them, in milliseconds; `undefined` for what no clock has ever said. */
+export function instantOf(seconds: number | undefined): number | undefined {
+  const instant = (seconds ?? Number.NaN) * 1000;
+  return instant >= 0 && instant <= INSTANT_MAX ? instant : undefined;
 }
 
 /** The Redis engine's `delivered_indexes`. Throws `NotImported`. */
@@ -79,7 +87,7 @@ function envelopeIn(state: ReadonlyMap<Pickled, Pickled>): Envelope {
     content: bytesContent(concatBytes([header, body])),
     client: clientIn(state.get("client")),
     receiver: textIn(state.get("receiver")) ?? "localhost",
-    receivedAt: (numberIn(state.get("timestamp")) ?? 0) * 1000,
+    receivedAt: instantOf(numberIn(state.get("timestamp"))) ?? 0,
     dsn: {},
     eightBit: [header, body].some((bytes) => bytes.some((byte) => byte > 0x7f)),
     smtpUtf8: ![sender, ...recipients].every(isAscii) || header.some((byte) => byte > 0x7f),

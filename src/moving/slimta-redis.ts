@@ -1,7 +1,7 @@
 import type { Clock } from "../lib/world.ts";
 import type { Connection } from "../storage/redis/connection.ts";
 import { type Imported, type ImportItem, type ImportSource, NotImported } from "./imported.ts";
-import { readSlimtaDelivered, readSlimtaEnvelope } from "./slimta-envelope.ts";
+import { instantOf, readSlimtaDelivered, readSlimtaEnvelope } from "./slimta-envelope.ts";
 import { slimtaMessage } from "./slimta-message.ts";
 
 export interface SlimtaRedisOptions {
@@ -65,17 +65,17 @@ async function read(
   const [envelope, timestamp, attempts, delivered] = await fieldsOf(key, connection);
   if (envelope === null || envelope === undefined) return undefined;
   const read = readSlimtaEnvelope(envelope);
-  const seconds = numberOf(timestamp);
+  const due = instantOf(numberOf(timestamp));
   const marks = marksOf(delivered);
   const meta = {
-    due: seconds === undefined ? clock.now() : seconds * 1000,
+    due: due ?? clock.now(),
     attempts: numberOf(attempts) ?? 0,
     delivered: marks ?? [],
   };
   const freight = slimtaMessage(key.slice(prefix.length), read, meta);
   if (freight === undefined) return undefined;
   const notes = [
-    ...(seconds === undefined ? ["its next attempt is not known: it is due now"] : []),
+    ...(due === undefined ? ["its next attempt is not known: it is due now"] : []),
     ...(marks === undefined ? ["its delivered_indexes cannot be read: everybody gets it"] : []),
   ];
   return notes.length === 0 ? { freight } : { freight, note: notes.join("; ") };

@@ -149,6 +149,35 @@ describeWithPeers(["smtplib"], "python-slimta's queue on disk", () => {
   });
 });
 
+test("times and counts that nobody can have meant are those of a message that was never tried", async () => {
+  await using dir = tempDir("import");
+  const made = await pickles(`
+keep("old", envelope(timestamp=None), [4])
+keep("wild", envelope(timestamp=1e300), [4])
+keep("good", {"timestamp": 1700000200.0, "attempts": 10**30}, [4])
+keep("never", {"timestamp": 1e306, "attempts": 3}, [4])`);
+  for (const [name, meta] of [
+    ["old", "good"],
+    ["wild", "never"],
+  ]) {
+    await writeFile(dir.join(`${name}.env`), made.get(`${name}-4`) ?? "");
+    await writeFile(dir.join(`${name}.meta`), made.get(`${meta}-4`) ?? "");
+  }
+  const [envDir, metaDir] = [dir.path, dir.path];
+  const source = slimtaDisk({ name: "old", envDir, metaDir, clock: realWorld.clock });
+  const storage = keptStore(realWorld).open();
+  const startedAt = Date.now();
+  const report = await run(source, storage);
+  expect(report).toMatchObject({ moved: 2, notes: [{ id: "wild" }] });
+  const messages = await storage.list({ limit: 9 });
+  const old = messages.find(({ due }) => due === 1_700_000_200_000);
+  // It lives on from its next attempt: from 1970 on it would be over at once.
+  expect(old).toMatchObject({ receivedAt: 1_700_000_200_000, attempts: 1_000_000 });
+  const wild = messages.find((message) => message !== old);
+  expect(wild?.receivedAt).toBeGreaterThanOrEqual(startedAt);
+  expect(wild).toMatchObject({ attempts: 0, due: wild?.receivedAt });
+});
+
 test("large messages are in memory one at a time, small ones many", async () => {
   for (const [size, most] of [
     [2 ** 21, 1],

@@ -40,6 +40,18 @@ describeWithPeers(["smtplib"], "pickles of Python 3", () => {
     }
   });
 
+  test("a bounce is an envelope, too", async () => {
+    const made = await pickles(`
+bounce = Bounce("", ["a@x.example"], envelope().headers, b"--b")
+bounce.timestamp = 5.5
+keep("b", bounce)`);
+    for (const protocol of PROTOCOLS) {
+      const envelope = readSlimtaEnvelope(made.get(`b-${protocol}`) ?? bytes(""));
+      expect(envelope).toMatchObject({ sender: "", receivedAt: 5500 });
+      expect(envelope.recipients).toEqual([{ index: 0, address: "a@x.example" }]);
+    }
+  });
+
   test("values of every kind are read in every protocol", async () => {
     const made = await pickles(`
 keep("v", [None, True, False, 0, -1, 255, 256, 65536, -2**31, 2**40, -2**63, 2**200, 1.5, -0.25, "", "\\u00e9\\U0001f600\\n\\\\u0041", "x" * 300,

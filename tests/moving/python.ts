@@ -8,7 +8,7 @@ from email.message import Message
 from email.header import Header
 from email.parser import Parser, BytesParser
 
-package, module = types.ModuleType("slimta"), types.ModuleType("slimta.envelope")
+package, module, bounces = [types.ModuleType(name) for name in ("slimta", "slimta.envelope", "slimta.bounce")]
 
 class Envelope(object):
     def __init__(self, sender=None, recipients=None, headers=None, message=None):
@@ -18,7 +18,13 @@ class Envelope(object):
 
 Envelope.__module__, Envelope.__qualname__ = "slimta.envelope", "Envelope"
 module.Envelope = Envelope
-sys.modules["slimta"], sys.modules["slimta.envelope"] = package, module
+
+class Bounce(Envelope):
+    sender = ""
+
+Bounce.__module__, Bounce.__qualname__ = "slimta.bounce", "Bounce"
+bounces.Bounce = Bounce
+sys.modules["slimta"], sys.modules["slimta.envelope"], sys.modules["slimta.bounce"] = package, module, bounces
 
 def envelope(header=b"Subject: hi\\r\\n there\\r\\nX: y\\r\\n\\r\\n", message=b"body\\r\\n", to=("b@y.example", "c@z.example"), **given):
     env = Envelope("a@x.example", list(to), BytesParser().parsebytes(header, True), message)

@@ -43,11 +43,12 @@ export class PickleError extends Error {
 }
 
 /**
- * What may be named at all: the parent's envelope, the classes of Python's `email`, and the few names by which old
+ * What may be named at all: the parent's envelope and bounce, the classes of Python's `email`, and the few names by which old
  * protocols spell bytes, sets and objects.
  */
 const NAMES = new Set([
   "slimta.envelope.Envelope",
+  "slimta.bounce.Bounce",
   "builtins.object",
   "builtins.bytes",
   "builtins.bytearray",
