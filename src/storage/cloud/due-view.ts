@@ -44,6 +44,7 @@ export class DueView {
     const entry: Entry = { key, marker, seenIn: look, number: this.#noted, isGone: false };
     if (this.#isDue(marker, now)) return this.#addDue(entry);
     const heap = this.#futureOf(marker);
+    if (heap.size >= FUTURE_MAX && this.#entries.size < heap.size) compact(heap);
     if (heap.size >= FUTURE_MAX) return false;
     this.#entries.set(key, entry);
     heap.push(entry);
@@ -150,4 +151,9 @@ export class DueView {
     this.#entries.delete(entry.key);
     entry.isGone = true;
   }
+}
+
+/** Lets go what is not known any more. */
+function compact(heap: Heap<Entry>): void {
+  for (const entry of heap.takeAll()) if (!entry.isGone) heap.push(entry);
 }
