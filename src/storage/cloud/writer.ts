@@ -209,7 +209,8 @@ export class Writer {
       throw error;
     }
     part.marks.changed(undefined, marker);
-    this.#remember(mail, bytes, lease !== undefined);
+    if (lease !== undefined) this.#remember(mail, bytes);
+    else part.wakeUp?.tell([{ id, timestamp: mail.initial.due }]);
   }
 
   /** Whether the message that is there is this one. */
@@ -231,12 +232,13 @@ export class Writer {
     });
     // They are stored. If they cannot be messages of their own yet, they are nobody's for now.
     if (!(await outboxes.sendOwn(known, undefined))) return;
+    if (lease === undefined) return;
     const stored = await Promise.all(
       mails.map(async (mail) => isFresh === true || (await this.#isStored(mail))),
     );
     for (const [index, mail] of mails.entries()) {
       const bytes = group.outbox?.mails[index];
-      if (stored[index] && bytes) this.#remember(mail, bytes, lease !== undefined);
+      if (stored[index] && bytes) this.#remember(mail, bytes);
     }
   }
 
@@ -253,16 +255,11 @@ export class Writer {
     return { ...state, at: attentionAt(state, part.time.now()) };
   }
 
-  /** What is leased to this node is read and settled by it soon; others are told of the rest. */
-  #remember({ envelope, initial }: Packed, bytes: Uint8Array, isLeased: boolean): void {
+  /** What is leased to this node is read and settled by it soon. */
+  #remember({ envelope, initial }: Packed, bytes: Uint8Array): void {
     const { part, seen, fresh } = this.#parts;
-    const { id, due } = initial;
-    if (!isLeased) {
-      part.wakeUp?.tell([{ id, timestamp: due }]);
-      return;
-    }
     const head = withoutPrefix(decodeHead(bytes));
-    seen.set(id, { head, state: initial, version: undefined, at: part.time.now() });
-    fresh.keep(id, envelope);
+    seen.set(initial.id, { head, state: initial, version: undefined, at: part.time.now() });
+    fresh.keep(initial.id, envelope);
   }
 }
