@@ -235,7 +235,7 @@ function queue() {
     }),
     window_per_destination: setting(kind.whole(1, 1_000_000), {
       default: 1000,
-      doc: "Share of the window that one destination may fill.",
+      doc: "Share of the window that one destination may fill; less where nodes share the queue, so that each has something to do.",
     }),
   });
 }
