@@ -11,7 +11,7 @@ import { bodyKey, mailKey, nameOf } from "./keys.ts";
 import type { Lru } from "./lru.ts";
 import { decodeHead, headLength, inlineBody, type MailHead, withoutPrefix } from "./mail-object.ts";
 import { moveAside } from "./move-aside.ts";
-import type { Outboxes } from "./outboxes.ts";
+import { NotYetError, type Outboxes } from "./outboxes.ts";
 import type { CloudPart } from "./part.ts";
 import { isLeased, rowOf, type State } from "./state-object.ts";
 import type { KnownState, States } from "./states.ts";
@@ -25,6 +25,10 @@ export interface Known extends KnownState {
 const HEAD_OCTETS = 8 * 1024;
 /** A message that is not longer is read whole. */
 const WHOLE_OCTETS = 320 * 1024;
+/** How often, and after which pauses, one asks for what somebody else is just sending. */
+const TRIES_MAX = 10;
+const PAUSE_MS = 500;
+
 export interface ReaderParts {
   readonly part: CloudPart;
   readonly states: States;
@@ -62,8 +66,20 @@ export class Reader {
     });
   }
 
-  /** As it is at this moment. Rejects while an outbox that it is in or has is somebody else's. */
+  /** As it is at this moment. Waits a little, then rejects, while an outbox that it is in or has is somebody else's. */
   async current(id: string): Promise<Known> {
+    for (let tries = 1; ; tries += 1) {
+      try {
+        return await this.#current(id);
+      } catch (error) {
+        if (!(error instanceof NotYetError) || tries === TRIES_MAX) throw error;
+      }
+      const { clock } = this.#parts.part.world;
+      await new Promise<void>((resolve) => clock.after(PAUSE_MS, resolve));
+    }
+  }
+
+  async #current(id: string): Promise<Known> {
     const head = await this.head(id);
     if (head === undefined) return await this.#gone(id);
     return await this.#guarded(id, async () => this.#settled(head, await this.#stateOf(head)));
