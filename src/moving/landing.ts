@@ -46,7 +46,7 @@ export interface Landing {
   find(id: string): Promise<StoredMessage | undefined>;
   /** Whether it landed in a run of the same move, and is not finished. */
   isUnfinished(message: StoredMessage): boolean;
-  /** Stores it, held. Without effect when it has landed before. */
+  /** Stores it, held. Rejects also when another run has landed it meanwhile: the copy is that one's. */
   land(freight: Freight): Promise<void>;
   /** From now on it is delivered from here; a held one waits for its operator. */
   finish(id: string, held: boolean): Promise<void>;
@@ -111,9 +111,13 @@ export function openLanding(parts: LandingParts): Landing {
       if (signal.aborted) return false;
       const now = await find(message.id);
       if (now && isUnfinished(now) && ownedUntil(now, clock) === undefined) return true;
-      throw new Error(`another move into ${to} is at work`);
+      throw new Error(anotherMove(to));
     },
   };
+}
+
+function anotherMove(to: string): string {
+  return `another move into ${to} is at work`;
 }
 
 /** Until when a run has it that may be alive; `undefined`: none has. */
@@ -168,6 +172,10 @@ async function land({ id, envelope, known, held }: Freight, parts: LandingParts)
     const options = { ids: [id], lease: { holder, until }, settlement };
     await target.write([copy.envelope], known.due ?? clock.now(), options);
     if (clock.now() >= until) throw new Error("the target took too long; the message stays held");
+    // What was there already is left as it is, and nobody says so.
+    const there = await found(target, id);
+    const owner = there?.lease?.holder ?? holder;
+    if (there === undefined || owner !== holder) throw new Error(anotherMove(to));
   } finally {
     await copy.discard();
   }

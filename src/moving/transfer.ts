@@ -56,7 +56,8 @@ const PAGE = 500;
  * held. Only an operator's own hand can break that, who frees or removes at one end what a run that was broken off holds
  * there. What is under way when the next run does not come stays held, at most `atOnce` messages.
  *
- * What a live run has landed is leased to it: a second one that finds such mail ends.
+ * What a live run has landed is leased to it, and only whoever owns the copy removes the message from the source: a second
+ * run that finds such mail ends.
  */
 export async function transfer(parts: TransferParts): Promise<MoveReport> {
   const tally = new Tally();
@@ -149,7 +150,7 @@ async function taken(
     await at(from, () => from.storage.settle(id, { held: true, moving }));
     const message = await at(from, () => from.storage.get(id));
     if (!isLeft(message, each)) return message;
-    await at(from, () => from.storage.settle(id, { held, moving: null }));
+    await unmark(message, held, each);
   } catch (error) {
     if (error instanceof NotFoundError) tally.gone += 1;
     else if (error instanceof CorruptError) tally.leave(id, "damaged", error.message);
@@ -158,16 +159,29 @@ async function taken(
   return undefined;
 }
 
+/** Leaves it as it was before; a mark of another run is that one's to take away. */
+async function unmark(message: StoredMessage, held: boolean, each: Each): Promise<void> {
+  const { from } = each;
+  if (!isOurs(message, each)) return;
+  await at(from, () => from.storage.settle(message.id, { held, moving: null }));
+}
+
 /** Whether it has to stay where it is, which is told. */
-function isLeft({ id, lease, moving }: StoredMessage, { clock, from, to, tally }: Each): boolean {
+function isLeft(message: StoredMessage, each: Each): boolean {
+  const { id, lease, moving } = message;
+  const { clock, tally } = each;
   if (lease && lease.until > clock.now()) {
     tally.leave(id, "busy", `${lease.holder} is delivering it`);
     return true;
   }
-  if (moving === undefined || (moving.from === from.name && moving.to === to.name)) return false;
+  if (moving === undefined || isOurs(message, each)) return false;
   const other = `transfer from ${moving.from} to ${moving.to}`;
   tally.leave(id, "elsewhere", `a ${other} was broken off with it: run that again`);
   return true;
+}
+
+function isOurs({ moving }: StoredMessage, { from, to }: Each): boolean {
+  return moving?.from === from.name && moving.to === to.name;
 }
 
 function freightOf(message: StoredMessage): Freight {
@@ -216,7 +230,7 @@ function isDamage(error: unknown): boolean {
   return error instanceof Error && error.cause !== undefined && isDamage(error.cause);
 }
 
-/** False: the source had no such message any more. It was removed by an operator, or moved by a run whose copy stays. */
+/** False: the source had no such message any more. It was removed by an operator, or is moved by another run. */
 async function removed(message: StoredMessage, { landing, from, to }: Each): Promise<boolean> {
   const { id } = message;
   try {
