@@ -16,6 +16,9 @@ const REQUEST_MS = 25_000;
 /** How soon one's own is tried again, and how many of them at most: others are left to whoever finds them. */
 const RETRY_MS = 1000;
 const RETRIED_MAX = 1000;
+/** So long and so often one tries before one says that it has to wait: who wrote several messages wants to see them. */
+const PATIENCE_MS = 10_000;
+const TRIES_MAX = 5;
 /** Outboxes that are known to be sent. */
 const SENT_MAX = 10_000;
 
@@ -51,16 +54,22 @@ export class Outboxes {
 
   /**
    * Sends the outbox of a state that this node has just written, and takes it off or ends the message; `head` is the message's
-   * if there is one. False: it failed, and is tried again and again while it is this node's. Never rejects.
+   * if there is one. False: it has to wait, and is tried again and again while it is this node's. Never rejects.
    */
   async sendOwn(known: KnownState, head: MailHead | undefined): Promise<boolean> {
-    try {
-      await this.#sendAll(known, head);
-      return true;
-    } catch {
-      this.#later(known, head);
-      return false;
+    const { world, time } = this.#parts.part;
+    const startedAt = time.now();
+    for (let tries = 0; tries < TRIES_MAX; tries += 1) {
+      try {
+        await this.#sendAll(known, head);
+        return true;
+      } catch {
+        if (this.#isClosed || time.now() - startedAt > PATIENCE_MS) break;
+        await new Promise<void>((resolve) => world.clock.after(RETRY_MS, resolve));
+      }
     }
+    this.#later(known, head);
+    return false;
   }
 
   /** The same for one that was found; rejects while it is somebody else's. */
