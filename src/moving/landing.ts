@@ -1,3 +1,4 @@
+import { pause } from "../lib/pause.ts";
 import type { Clock } from "../lib/world.ts";
 import type { SourceBody } from "../mail/content.ts";
 import type { Envelope } from "../mail/envelope.ts";
@@ -104,10 +105,7 @@ export function openLanding(parts: LandingParts): Landing {
     async untilNobodys(message, signal) {
       const until = ownedUntil(message, clock);
       if (until === undefined) return true;
-      await new Promise<void>((resolve) => {
-        clock.after(until - clock.now() + 1, resolve);
-        signal.addEventListener("abort", () => resolve(), { once: true });
-      });
+      await pause(clock, until - clock.now() + 1, signal);
       if (signal.aborted) return false;
       const now = await find(message.id);
       if (now && isUnfinished(now) && ownedUntil(now, clock) === undefined) return true;

@@ -1,3 +1,4 @@
+import { pause } from "../lib/pause.ts";
 import type { Clock } from "../lib/world.ts";
 import type { QueueStorage } from "../storage/storage.ts";
 import { PAUSE_MS } from "./persistence.ts";
@@ -23,22 +24,8 @@ export async function listen(
       onNews();
     } catch {
       // Whoever writes or leases tells of its trouble.
-      await pause(clock, signal);
+      await pause(clock, PAUSE_MS, signal);
       onNews();
     }
   }
-}
-
-function pause(clock: Clock, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const over = (): void => {
-      cancel();
-      signal.removeEventListener("abort", over);
-      resolve();
-    };
-    const cancel = clock.after(PAUSE_MS, over);
-    signal.addEventListener("abort", over);
-    // Storage may end its wait by failing.
-    if (signal.aborted) over();
-  });
 }

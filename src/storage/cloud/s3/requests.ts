@@ -1,3 +1,4 @@
+import { pause } from "../../../lib/pause.ts";
 import type { World } from "../../../lib/world.ts";
 import { QueueError } from "../../../mail/queue-error.ts";
 import type { CredentialSource, Credentials } from "../aws/credentials.ts";
@@ -86,10 +87,11 @@ export class S3Requests {
           return await this.#once(request, credentials);
         });
       } catch (error) {
-        const pause = Math.min(PAUSE_FIRST_MS * 2 ** attempt, PAUSE_MAX_MS) * (0.5 + random() / 2);
-        const isLast = attempt >= ATTEMPTS_MAX || clock.now() + pause > endAt;
+        const pauseMs =
+          Math.min(PAUSE_FIRST_MS * 2 ** attempt, PAUSE_MAX_MS) * (0.5 + random() / 2);
+        const isLast = attempt >= ATTEMPTS_MAX || clock.now() + pauseMs > endAt;
         if (isLast || !this.#helpsAgain(error, request, credentials, attempt)) throw error;
-        await new Promise<void>((resolve) => clock.after(pause, resolve));
+        await pause(clock, pauseMs);
       }
     }
   }

@@ -1,3 +1,4 @@
+import { pause } from "../../../lib/pause.ts";
 import type { Clock } from "../../../lib/world.ts";
 import type { Emit } from "../../../observe/events.ts";
 
@@ -22,17 +23,9 @@ export class Trouble {
   async failed(error: unknown, signal: AbortSignal): Promise<void> {
     const reason = error instanceof Error ? error.message : String(error);
     if (this.#failures === 0) this.#tell(`${this.#what} fails, mail may be late: ${reason}`);
-    const pause = Math.min(PAUSE_FIRST_MS * 2 ** this.#failures, PAUSE_MAX_MS);
+    const pauseMs = Math.min(PAUSE_FIRST_MS * 2 ** this.#failures, PAUSE_MAX_MS);
     this.#failures += 1;
-    await new Promise<void>((resolve) => {
-      const cancel = this.#clock.after(pause, resolve);
-      const end = (): void => {
-        cancel();
-        resolve();
-      };
-      if (signal.aborted) end();
-      else signal.addEventListener("abort", end, { once: true });
-    });
+    await pause(this.#clock, pauseMs, signal);
   }
 
   worked(): void {
