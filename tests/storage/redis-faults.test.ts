@@ -1,6 +1,7 @@
 import { expect, test } from "bun:test";
 import { QueueError } from "../../src/mail/queue-error.ts";
 import { LostLeaseError } from "../../src/storage/storage.ts";
+import { StoreUnavailableError } from "../../src/storage/store-unavailable-error.ts";
 import { describeWithPeers } from "../support/peers.ts";
 import { startRedis } from "../support/redis.ts";
 import { until } from "../support/until.ts";
@@ -155,5 +156,46 @@ describeWithPeers(["redis-server"], "Redis in trouble", () => {
     stop.abort();
     await listening;
     await Promise.all([edge.close(), relay.close()]);
+  });
+
+  test("a primary that an operator makes a replica takes no mail, and goes on by itself when it is one again", async () => {
+    await using other = await startRedis();
+    await using server = await startRedis();
+    const storage = await openStore(server.url(), SOON);
+    const [id = ""] = await storage.write([envelope()], now());
+    // The other one has nothing, and must not overwrite what is here.
+    await other.crash();
+    await server.cli("replicaof", "127.0.0.1", String(other.port));
+    const refused = storage.write([envelope()], now());
+    await expect(refused).rejects.toMatchObject({ reply: { code: 451 } });
+    const told = "does not keep mail safe: it is a read-only replica";
+    await until("it is told as such", () => storage.refusal()?.includes(told));
+    await server.cli("replicaof", "no", "one");
+    await until("it takes mail again", () => storage.refusal() === undefined);
+    const [next = ""] = await storage.write([envelope()], now());
+    expect((await storage.list({ limit: 9 })).map((each) => each.id)).toEqual([id, next]);
+    await storage.close();
+  });
+
+  test("a server that has no room for this client is a matter of time, at the start and later", async () => {
+    await using server = await startRedis();
+    const storage = await openStore(server.url(), SOON);
+    const { port } = server;
+    const socket = { data: () => undefined };
+    const only = await Bun.connect({ hostname: "127.0.0.1", port, socket });
+    await server.cli("config", "set", "maxclients", "1");
+    const opened = openStore(server.url(), SOON);
+    await expect(opened).rejects.toBeInstanceOf(StoreUnavailableError);
+    // Who waits has no connection for it: then it is time to look, now and then.
+    expect(await storage.wait(new AbortController().signal)).toEqual([]);
+    only.write("CLIENT KILL TYPE normal SKIPME yes\r\n");
+    await until("it is told", () => storage.refusal()?.includes("cannot be reached"));
+    await expect(storage.write([envelope()], now())).rejects.toBeInstanceOf(QueueError);
+    only.write("CONFIG SET maxclients 100\r\n");
+    await until("it is in again", () => storage.refusal() === undefined);
+    const [id = ""] = await storage.write([envelope()], now());
+    expect((await storage.list({ limit: 9 })).map((each) => each.id)).toEqual([id]);
+    only.end();
+    await storage.close();
   });
 });

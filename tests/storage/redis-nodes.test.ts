@@ -1,3 +1,4 @@
+import { heapStats } from "bun:jsc";
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { bodyContent } from "../../src/mail/content.ts";
 import type { Event } from "../../src/observe/events.ts";
@@ -73,6 +74,24 @@ describeWithPeers(["redis-server"], "nodes on one Redis", () => {
     const news = relay.wait(signal);
     await until("it has ended", async () => (await edge.nextDue()) !== null);
     expect((await news)?.map((item) => item.id)).toEqual([id]);
+    await Promise.all([edge.close(), relay.close()]);
+  });
+
+  test("waiting leaves nothing behind at a signal that lives as long as the process", async () => {
+    const url = fresh();
+    const [edge, relay] = [await openStore(url), await openStore(url)];
+    const { signal } = new AbortController();
+    const signals = (): number => {
+      Bun.gc(true);
+      return heapStats().objectTypeCounts.AbortSignal ?? 0;
+    };
+    const before = signals();
+    for (let round = 0; round < 100; round += 1) {
+      const news = relay.wait(signal);
+      await edge.write([envelope()], now());
+      await news;
+    }
+    await until("they are gone", () => signals() < before + 50);
     await Promise.all([edge.close(), relay.close()]);
   });
 

@@ -64,12 +64,13 @@ export function openError(where: string, error: unknown): Error {
 /** What a server says to who may not come in; Sentinel's word is at the end of the client's. */
 const REFUSED = /\b(?:NOAUTH|WRONGPASS|NOPERM)\b/u;
 
+const PASSING =
+  /^(?:LOADING|MASTERDOWN|CLUSTERDOWN|ERR max number of clients|Connection is closed|All sentinels|None of)/u;
+
 /** The server is there and will be of use after a while. */
 function isPassing(error: unknown): boolean {
   if (REFUSED.test(messageOf(error))) return false;
-  return /^(?:LOADING|MASTERDOWN|CLUSTERDOWN|Connection is closed|All sentinels|None of)/u.test(
-    messageOf(error),
-  );
+  return PASSING.test(messageOf(error));
 }
 
 export function messageOf(error: unknown): string {

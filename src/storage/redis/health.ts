@@ -13,8 +13,8 @@ export interface Health {
   refusal(): string | undefined;
   /** As `QueueStorage.probe`. */
   probe(): Promise<void>;
-  /** Why mail would not be safe where it went, as the server says itself; `undefined` when it would. */
-  notePromises(complaint: string | undefined): void;
+  /** The server is back; it may be another one, set up in another way. Never rejects. */
+  back(): Promise<void>;
   /** A step failed; what it failed with, for the caller to throw. */
   failed(what: string, error: unknown): Error;
   stop(): void;
@@ -25,13 +25,17 @@ export interface HealthParts {
   readonly base: string;
   readonly clock: Clock;
   readonly confirm: () => Promise<void>;
+  /** Why mail would not be safe where it went, as the server says itself; `undefined` when it would. */
+  readonly complaint: () => Promise<string | undefined>;
 }
 
 /** One error such as "out of memory" stands for all that would follow, until a small write works again. */
-export function openHealth({ connection, base, clock, confirm }: HealthParts): Health {
+export function openHealth(parts: HealthParts): Health {
+  const { connection, base, clock, confirm, complaint } = parts;
   let trouble: string | undefined;
   let unsafe: string | undefined;
-  let cancel: (() => void) | undefined;
+  let cancel = (): void => undefined;
+  let isStopped = false;
 
   async function write(): Promise<void> {
     await connection.command("set", [`${base}:probe`, "1", "PX", PROBE_TTL_MS]);
@@ -39,24 +43,24 @@ export function openHealth({ connection, base, clock, confirm }: HealthParts): H
   }
 
   function askLater(): void {
-    cancel = clock.after(ASK_MS, () => void ask());
+    cancel();
+    if (!isStopped) cancel = clock.after(ASK_MS, () => void ask());
   }
 
   async function ask(): Promise<void> {
     try {
+      unsafe = await complaint();
       await write();
       trouble = undefined;
     } catch (error) {
       trouble = troubleOf(error) ?? trouble;
-      if (cancel !== undefined) askLater();
     }
+    if ((unsafe ?? trouble) !== undefined) askLater();
   }
 
   return {
     refusal: () => connection.down ?? unsafe ?? trouble,
-    notePromises(complaint) {
-      unsafe = complaint;
-    },
+    back: ask,
     async probe() {
       if (unsafe !== undefined) throw new QueueError(unsafe);
       try {
@@ -75,8 +79,8 @@ export function openHealth({ connection, base, clock, confirm }: HealthParts): H
       return storeError(what, error);
     },
     stop() {
-      cancel?.();
-      cancel = undefined;
+      isStopped = true;
+      cancel();
     },
   };
 }

@@ -36,12 +36,9 @@ export class News {
   /** Resolves with news, with nothing when it is time to look all the same, and with `null` when nobody is to call again. */
   async wait(signal: AbortSignal): Promise<readonly NewsItem[] | null> {
     const ended = AbortSignal.any([signal, this.#closed.signal]);
-    const stopped = new Promise<null>((resolve) => {
-      ended.addEventListener("abort", () => resolve(null), { once: true });
-    });
     while (!ended.aborted) {
-      const found = await Promise.race([this.#round(), stopped]);
-      if (found !== null && found !== undefined) return found;
+      const found = await unlessAborted(ended, this.#round());
+      if (found !== undefined) return found;
     }
     this.#reader?.close();
     this.#reader = undefined;
@@ -66,8 +63,10 @@ export class News {
       return await this.#read();
     } catch {
       // The connection tells of its trouble; here it is only waited for.
-      await new Promise<void>((resolve) => this.#part.world.clock.after(PAUSE_MS, resolve));
-      return undefined;
+      const { connection, world } = this.#part;
+      await new Promise<void>((resolve) => world.clock.after(PAUSE_MS, resolve));
+      // Where only news cannot be had, it is time to look.
+      return connection.down === undefined ? [] : undefined;
     }
   }
 
@@ -83,7 +82,7 @@ export class News {
   }
 
   async #read(): Promise<readonly NewsItem[] | undefined> {
-    this.#reader ??= await this.#part.connection.another(ROUND_MS);
+    this.#reader ??= await this.#openReader();
     const args = ["COUNT", ENTRIES_MAX, "BLOCK", ROUND_MS];
     const stream = ["STREAMS", `${this.#part.base}:news`, this.#last];
     const answer = await this.#reader.command("xread", [...args, ...stream]);
@@ -97,6 +96,12 @@ export class News {
     return foreign.flatMap(([, , ...words]) => this.#itemsOf(words));
   }
 
+  async #openReader(): Promise<Connection> {
+    const reader = await this.#part.connection.another(ROUND_MS);
+    if (this.#closed.signal.aborted) reader.close();
+    return reader;
+  }
+
   /** `i`, an id, `t`, when it is due, and so on; no id: everything may be due. */
   #itemsOf(words: readonly string[]): readonly NewsItem[] {
     const items: NewsItem[] = [];
@@ -105,6 +110,18 @@ export class News {
       if (id !== "") items.push({ id, timestamp: this.#part.time.fromServer(Number(due)) });
     }
     return items;
+  }
+}
+
+/** What comes of it, or `undefined` when the signal aborts before: that one outlives it, and keeps nothing of it. */
+async function unlessAborted<T>(signal: AbortSignal, work: Promise<T>): Promise<T | undefined> {
+  const aborted = Promise.withResolvers<undefined>();
+  const end = (): void => aborted.resolve(undefined);
+  signal.addEventListener("abort", end);
+  try {
+    return await Promise.race([work, aborted.promise]);
+  } finally {
+    signal.removeEventListener("abort", end);
   }
 }
 

@@ -1,5 +1,6 @@
 import { idMaker } from "../../lib/id.ts";
 import type { World } from "../../lib/world.ts";
+import { QueueError } from "../../mail/queue-error.ts";
 import type { Emit } from "../../observe/events.ts";
 import { FreshMessages } from "../fresh.ts";
 import { ServerClock } from "../server-clock.ts";
@@ -8,7 +9,7 @@ import { confirmation } from "./confirmation.ts";
 import { type Connection, connect, SILENCE_MS } from "./connection.ts";
 import { Doubts } from "./doubts.ts";
 import { openError } from "./errors.ts";
-import { type Health, openHealth } from "./health.ts";
+import { openHealth } from "./health.ts";
 import { latest, News } from "./news.ts";
 import { checkPromises } from "./promises.ts";
 import { RedisStorage } from "./redis-storage.ts";
@@ -57,10 +58,11 @@ export async function openRedisStorage(
     connection.onBack(() => void time.measure().catch(() => undefined));
     const newId = idMaker(clock.now, world.random);
     const deadline = (): number => (serverTime === undefined ? time.now() + silenceMs : 0);
-    connection.onBack(() => void watchPromises(connection, address, health));
     const part = { connection, base, time, world, node: newId(), deadline };
     const ask = confirmation(connection, address);
-    const health = openHealth({ connection, base, clock, confirm: ask });
+    const complaint = () => complaintOf(connection, address);
+    const health = openHealth({ connection, base, clock, confirm: ask, complaint });
+    connection.onBack(() => void health.back());
     const steps = new Steps(connection, base, health);
     return new RedisStorage({
       ...part,
@@ -80,17 +82,18 @@ export async function openRedisStorage(
   }
 }
 
-/** After a fail-over it may be another server, set up in another way: then no mail goes there. Never rejects. */
-async function watchPromises(
+/** What the server that is there now promises less than it should; rejects when it does not answer. */
+async function complaintOf(
   connection: Connection,
   address: RedisAddress,
-  health: Health,
-): Promise<void> {
+): Promise<string | undefined> {
+  if (connection.down !== undefined) throw new QueueError(connection.down);
   try {
     await checkPromises(connection, address, "the server");
-    health.notePromises(undefined);
+    return undefined;
   } catch (error) {
-    if (error instanceof StoreConfigError) health.notePromises(error.message);
+    if (error instanceof StoreConfigError) return error.message;
+    throw error;
   }
 }
 
