@@ -39,8 +39,8 @@ export type Make = (known: Known, change: Change) => State | undefined;
 /** Changes states: whatever is worked out from one is only written while it is still that one. */
 export class Settler {
   readonly #parts: SettlerParts;
-  /** The tokens of states that may have been written, by id. */
-  readonly #unclear = new Lru<string>(UNCLEAR_MAX);
+  /** By id: the token of a state that may have been written, and what for. */
+  readonly #unclear = new Lru<{ readonly token: string; readonly work: string }>(UNCLEAR_MAX);
 
   constructor(parts: SettlerParts) {
     this.#parts = parts;
@@ -56,9 +56,9 @@ export class Settler {
     const now = part.world.clock.now();
     const entries = bounces.map((bounce): Entry => ({ ...bounce, due: now }));
     const packed = await writer.pack(entries);
+    const make: Make = (known, change) => this.#next(known, atStore, holder, packed, change);
     try {
-      await this.change(id, (known, change) => this.#next(known, atStore, holder, packed, change));
-      packed.taken();
+      await this.change(id, make, JSON.stringify([settlement, holder, bounces.map(idOf)]));
     } finally {
       await packed.discard();
     }
@@ -73,26 +73,29 @@ export class Settler {
     return after.state.attempts;
   }
 
-  /** Changes a message, as often as others are quicker. Resolves with how it was and is. */
-  async change(id: string, make: Make): Promise<Changed> {
+  /**
+   * Changes a message, as often as others are quicker. Resolves with how it was and is. Of two calls with the same `work`, the
+   * first of which failed and was done all the same, the second does nothing.
+   */
+  async change(id: string, make: Make, work?: string): Promise<Changed> {
     for (let tries = 0; tries < TRIES_MAX; tries += 1) {
-      const done = await this.#try(id, make);
+      const done = await this.#try(id, make, work);
       if (done !== undefined) return done;
     }
     throw new QueueError(`message ${id} changes faster than it can be settled`);
   }
 
   /** `undefined`: what it was worked out from is not so any more, or is to be read again. */
-  async #try(id: string, make: Make): Promise<Changed | undefined> {
+  async #try(id: string, make: Make, work: string | undefined): Promise<Changed | undefined> {
     const { part, reader, seen, states } = this.#parts;
     const kept = seen.get(id);
     const old = kept && states.isGood(kept) ? kept : undefined;
     seen.delete(id);
     const before = old ?? (await reader.current(id));
-    if (this.#unclear.get(id) === before.state.token) return { before, after: before };
+    if (this.#isDone(before.state, work)) return { before, after: before };
     const next = refusable(() => make(before, changeNow(part)));
     if (isChange(next)) {
-      const after = await this.#replace(before, next);
+      const after = await this.#replace(before, next, work);
       return after && { before, after };
     }
     // What this node has seen may be old: then it cannot be written, but who refuses has to know.
@@ -101,10 +104,15 @@ export class Settler {
     return { before, after: before };
   }
 
-  async #replace(before: Known, next: State): Promise<Known | undefined> {
+  #isDone({ id, token }: State, work: string | undefined): boolean {
+    const unclear = this.#unclear.get(id);
+    return work !== undefined && unclear?.work === work && unclear.token === token;
+  }
+
+  async #replace(before: Known, next: State, work: string | undefined): Promise<Known | undefined> {
     const { states, reader, seen, outboxes } = this.#parts;
     const { id } = next;
-    this.#unclear.set(id, next.token);
+    if (work !== undefined) this.#unclear.set(id, { token: next.token, work });
     const written = await states.replace(before, next);
     this.#unclear.delete(id);
     if (written === undefined) return undefined;
@@ -123,11 +131,13 @@ export class Settler {
     { head, state }: Known,
     settlement: Settlement,
     holder: string | undefined,
-    { mails }: PackedAll,
+    { mails, taken }: PackedAll,
     change: Change,
   ): State {
     const endsLease = holder !== undefined;
     if (endsLease && !isHeldBy(state, holder, change.now)) throw lost(state.id, holder);
+    // From here on nobody knows whether they were stored: then the housekeeping sees to their bodies.
+    taken();
     const outbox =
       mails.length === 0
         ? undefined
@@ -158,6 +168,10 @@ export class Settler {
     reader.forget(id);
     return true;
   }
+}
+
+function idOf({ id }: { readonly id: string }): string {
+  return id;
 }
 
 function isChange(next: State | LostLeaseError | undefined): next is State {

@@ -46,7 +46,7 @@ interface Packed {
 /** Messages whose bodies are stored already. */
 export interface PackedAll {
   readonly mails: readonly Packed[];
-  /** They are stored: their bodies are nobody else's to throw away. */
+  /** They are being stored, or may be: their bodies are nobody else's to throw away. */
   taken(): void;
   /** In any case: copies that no message took over are thrown away. */
   discard(): Promise<void>;
