@@ -237,18 +237,18 @@ describe("temporary credentials", () => {
   const MINUTE = 60_000;
   const HOUR = 60 * MINUTE;
 
-  /** Credentials that are good for an hour from when they are fetched. */
-  function opened(world = simWorld()) {
+  /** Credentials that are good for a while from when they are fetched. */
+  function opened(world = simWorld(), lifetime = HOUR) {
     const { clock } = world;
     const state = { fetched: 0, isWell: true, wait: Promise.resolve() };
     const load = async () => {
       state.fetched += 1;
       await state.wait;
       if (!state.isWell) throw new Error("nobody is there");
-      const expiresAt = clock.now() + HOUR;
+      const expiresAt = clock.now() + lifetime;
       return { accessKeyId: `A${state.fetched}`, secretAccessKey: "S", expiresAt };
     };
-    const first = { accessKeyId: "A0", secretAccessKey: "S", expiresAt: clock.now() + HOUR };
+    const first = { accessKeyId: "A0", secretAccessKey: "S", expiresAt: clock.now() + lifetime };
     return { world, state, source: renewing(first, load, clock) };
   }
 
@@ -263,6 +263,18 @@ describe("temporary credentials", () => {
     await world.settle();
     expect(state.fetched).toBe(1);
     expect((await source.get()).accessKeyId).toBe("A1");
+  });
+
+  test("that never last long are not fetched with every request", async () => {
+    const { world, state, source } = opened(simWorld(), 4 * MINUTE);
+    for (let second = 0; second < 10; second += 1) {
+      for (let request = 0; request < 10; request += 1) {
+        await source.get();
+        await world.settle();
+      }
+      await world.advance(1000);
+    }
+    expect(state.fetched).toBeWithin(1, 11);
   });
 
   test("that are over or refused are waited for, and fetched once for all", async () => {

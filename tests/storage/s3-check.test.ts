@@ -175,6 +175,16 @@ describeWithPeers(CEPH_PEERS, "a store of S3 at the start", () => {
     proxy.heal();
   });
 
+  test("whose answer to a condition is lost is not taken for one without", async () => {
+    const url = `s3://${LOGIN}@${bucket}?endpoint=${proxy.endpoint}`;
+    for (const before of [1, 2, 3]) {
+      proxy.next(/PUT/u, PASSES, before);
+      proxy.next(/PUT/u, { kind: "cut", when: "after" });
+      expect((await failure(url, {}, {})).code, `answer ${before + 1}`).toBe(exit.unavailable);
+      proxy.heal();
+    }
+  });
+
   test("is told versions as it wants them", async () => {
     const url = `s3://${LOGIN}@${bucket}?endpoint=${proxy.endpoint}`;
     proxy.next(/PUT/u, PASSES, 2);

@@ -7,7 +7,7 @@ import type { CredentialSource, Credentials } from "./credentials.ts";
 const AHEAD_MS = 5 * 60_000;
 /** What ends sooner than this is not used any more. */
 const LEAST_MS = 10_000;
-/** After a failure nobody is asked again for this long. */
+/** After a failure nobody is asked again for this long; nor while those that serve are near their end, as some always are. */
 const PAUSE_MS = 1000;
 
 /** Keeps credentials that `load` gives, and fetches others before they end or when a server refuses them: once for all. */
@@ -18,7 +18,7 @@ export function renewing(
 ): CredentialSource {
   let current = first;
   let isRefused = false;
-  let failedAt = Number.NEGATIVE_INFINITY;
+  let endedAt = Number.NEGATIVE_INFINITY;
   let failure: QueueError | undefined;
   let renewal: Promise<Credentials> | undefined;
 
@@ -32,16 +32,19 @@ export function renewing(
       failure = undefined;
       return loaded;
     } catch (error) {
-      failedAt = clock.now();
       failure = renewalError(error);
       throw failure;
     } finally {
+      endedAt = clock.now();
       renewal = undefined;
     }
   };
+  const isPause = (): boolean => {
+    const sinceMs = clock.now() - endedAt;
+    return sinceMs >= 0 && sinceMs < PAUSE_MS;
+  };
   const renewOnce = (): Promise<Credentials> => {
-    const sinceMs = clock.now() - failedAt;
-    if (failure !== undefined && sinceMs >= 0 && sinceMs < PAUSE_MS) return Promise.reject(failure);
+    if (failure !== undefined && isPause()) return Promise.reject(failure);
     renewal ??= renew();
     return renewal;
   };
@@ -51,7 +54,7 @@ export function renewing(
       const left = leftMs();
       if (left > AHEAD_MS) return current;
       if (left <= LEAST_MS) return await renewOnce();
-      renewOnce().catch(() => undefined);
+      if (!isPause()) renewOnce().catch(() => undefined);
       return current;
     },
     refuse(credentials) {
