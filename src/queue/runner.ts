@@ -191,6 +191,7 @@ export class Runner {
     await Promise.race([this.#ended(), late.promise]);
     cancelLate();
     this.#custody.stop();
+    this.#sharing?.halt();
     abort.removeEventListener("abort", onAbort);
   }
 

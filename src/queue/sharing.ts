@@ -84,8 +84,8 @@ export class Sharing {
 
   /** Gives everything back that is not in use, so that the others need not wait until it expires. Never rejects. */
   async stop(): Promise<void> {
-    this.#isStopped = true;
-    this.#cancelTick?.();
+    if (this.#isStopped) return;
+    this.halt();
     await this.#asking;
     const { parked } = this.#parts;
     const standings = [...this.#standings.values()];
@@ -94,6 +94,12 @@ export class Sharing {
     );
     for (const standing of standings) standing.cap = 0;
     while (standings.length > 0) await this.#exchange(standings.splice(0, CLAIMS_MAX));
+  }
+
+  /** Asks for nothing more: what it has ends by itself. */
+  halt(): void {
+    this.#isStopped = true;
+    this.#cancelTick?.();
   }
 
   #standingOf(lane: Lane): Standing {

@@ -237,6 +237,21 @@ describe("a limit that nodes share", () => {
     expect(hop.open).toBe(LIMIT);
   });
 
+  test("a node that had to leave deliveries behind asks for no places any more", async () => {
+    const { world, ledger, start } = cluster();
+    const node = start();
+    node.deliveryMs = 100 * SECOND;
+    await send(node, LIMIT, world.clock.now());
+    await world.advance(SECOND);
+    const stopped = node.queue.drain(AbortSignal.abort());
+    await world.advance(5 * SECOND);
+    await stopped;
+    const claims = ledger.claims.get("to.test");
+    // Also when they end: by then the store may be closed.
+    await world.advance(200 * SECOND);
+    expect(ledger.claims.get("to.test")).toBe(claims);
+  });
+
   test("what was given back is not used while the answer is on its way", async () => {
     const { world, hop, ledger, start } = cluster({ latencyMs: 300 });
     const [first, second] = [start(), start()];
