@@ -12,7 +12,7 @@ import { slimtaRedis } from "../moving/slimta-redis.ts";
 import { connect, SILENCE_MS } from "../storage/redis/connection.ts";
 import { REDIS_URL, readRedisUrl, shownRedisUrl } from "../storage/redis/redis-url.ts";
 import { StoreConfigError } from "../storage/store-config-error.ts";
-import { namedStore, nameOnHost, openStore } from "./moving-store.ts";
+import { namedStore, nameOnHost, openStore, unopened } from "./moving-store.ts";
 import {
   type MovingIo,
   moveExit,
@@ -82,7 +82,8 @@ async function run(
   io: MovingIo,
 ): Promise<number> {
   const { clock, random } = realWorld;
-  const to = await openStore(namedStore(target, config), tellOn(io));
+  const named = namedStore("--to", target, config);
+  const to = dryRun ? unopened(named) : await openStore(named, tellOn(io));
   try {
     const holder = `import-${idMaker(clock.now, random)()}`;
     const onProgress = progressOn(io, undefined);
@@ -124,6 +125,11 @@ async function openSlimtaRedis(
   const address = readRedisUrl(url);
   if (address === undefined || address.kind === "cluster") {
     throw new StoreConfigError(`not the URL of one Redis; give ${REDIS_URL}`);
+  }
+  if (/[?&]prefix=/u.test(url)) {
+    throw new StoreConfigError(
+      "what python-slimta's keys begin with is said by --prefix, not by the URL",
+    );
   }
   const { clock } = realWorld;
   const connection = await connect(address, { clock, silenceMs: SILENCE_MS });

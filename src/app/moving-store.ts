@@ -4,6 +4,7 @@ import { expectedStoreUrl, isStoreUrl, readStoreUrl } from "../config/store-url.
 import { realWorld } from "../lib/world.ts";
 import type { Store } from "../moving/transfer.ts";
 import type { Emit } from "../observe/events.ts";
+import { openMemoryStorage } from "../storage/memory/memory-storage.ts";
 import { StoreConfigError } from "../storage/store-config-error.ts";
 import { openStorage, storeName } from "./open-storage.ts";
 
@@ -15,8 +16,8 @@ export interface NamedStore {
   readonly name: string;
 }
 
-/** Reads the name of a store. Throws `StoreConfigError`. */
-export function namedStore(text: string, config: Config): NamedStore {
+/** Reads the name of a store that `flag` was given. Throws `StoreConfigError`. */
+export function namedStore(flag: "--from" | "--to", text: string, config: Config): NamedStore {
   const { spool } = config;
   if (!isStoreUrl(text)) {
     const dir = existsSync(text) ? realpathSync(text) : text;
@@ -25,8 +26,12 @@ export function namedStore(text: string, config: Config): NamedStore {
   }
   const url = readStoreUrl(text);
   if (url === undefined || url === null)
-    throw new StoreConfigError(`not a store; give ${expectedStoreUrl(text)}`);
-  if (url.kind === "memory") throw new StoreConfigError("memory: ends with its process");
+    throw new StoreConfigError(`${flag} is no store; give ${expectedStoreUrl(text)}`);
+  if (url.kind === "memory") {
+    throw new StoreConfigError(
+      `${flag} memory: is gone with its process; give a directory or a URL`,
+    );
+  }
   const own = { ...config, spool: { ...spool, url } };
   const name = storeName(own);
   return { config: own, name: isOfThisHost(name) ? nameOnHost(config, name) : name };
@@ -57,6 +62,11 @@ export function exists({ config: { spool } }: NamedStore): boolean {
   return (
     spool.url !== null || existsSync(`${spool.dir}/queue.db`) || existsSync(`${spool.dir}/content`)
   );
+}
+
+/** Stands in for a store where nothing is to be stored: nothing is made, locked or asked. */
+export function unopened({ name }: NamedStore): Store {
+  return { name, storage: openMemoryStorage({ bodyBytesMax: 0 }, { world: realWorld }) };
 }
 
 /** Opens it as a daemon would. */

@@ -4,7 +4,7 @@ import { printable } from "../mail/reply.ts";
 import type { MoveReport } from "../moving/report.ts";
 import type { Emit } from "../observe/events.ts";
 import { LockedError } from "../storage/disk/lock.ts";
-import { exitCodeOf, startError } from "./start-error.ts";
+import { exitCodeOf, reasonsOf } from "./start-error.ts";
 
 /** Where a command that moves mail writes. */
 export interface MovingIo {
@@ -70,7 +70,7 @@ function countsText({ moved, resumed, known, gone, left, halfway }: MoveReport):
 /** Tells why a store cannot be opened; resolves with the exit code. */
 export async function tellOpenError(error: unknown, io: MovingIo): Promise<number> {
   const advice = error instanceof LockedError ? "; stop the daemon first" : "";
-  await io.stderr.write(`${startError(error)}${advice}\n`);
+  await io.stderr.write(`cannot move mail: ${reasonsOf(error)}${advice}\n`);
   return exitCodeOf(error);
 }
 

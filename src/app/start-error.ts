@@ -15,8 +15,13 @@ export async function listeningOn<T>(what: string, open: () => Promise<T>): Prom
 
 /** Why the daemon could not start, for whoever started it. */
 export function startError(error: unknown): string {
+  return `cannot start: ${reasonsOf(error)}`;
+}
+
+/** What went wrong, and because of what. */
+export function reasonsOf(error: unknown): string {
   const reasons = [...causes(error)].map((cause) => cause.message);
-  return `cannot start: ${reasons.length === 0 ? String(error) : reasons.join(": ")}`;
+  return reasons.length === 0 ? String(error) : reasons.join(": ");
 }
 
 const CODES: Readonly<Record<string, number>> = {

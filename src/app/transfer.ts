@@ -32,7 +32,8 @@ export async function transferMail(
   io: MovingIo,
 ): Promise<number> {
   try {
-    const [from, to] = [namedStore(options.from, config), namedStore(options.to, config)];
+    const from = namedStore("--from", options.from, config);
+    const to = namedStore("--to", options.to, config);
     const refusal = refusalOf(from, to);
     if (refusal === undefined) return await between(from, to, options, io);
     await io.stderr.write(`${refusal}\n`);

@@ -1,6 +1,6 @@
 /** Mail moves between stores by the executable, which is killed on the way. */
 import { expect, test } from "bun:test";
-import { chownSync, mkdirSync, writeFileSync } from "node:fs";
+import { chownSync, existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { realWorld } from "../../src/lib/world.ts";
 import { openDiskStorage } from "../../src/storage/disk/open.ts";
 import type { QueueStorage } from "../../src/storage/storage.ts";
@@ -126,7 +126,9 @@ describeWithPeers(["redis-server"], "transfer", () => {
     await onDisk(spool, (storage) => fill(storage, 3));
     expect((await moving(spool, spool)).code).toBe(64);
     expect((await moving(spool, "memory:")).code).toBe(78);
-    expect((await moving(spool, "ftp://x")).code).toBe(78);
+    const unknown = await moving(spool, "ftp://x");
+    expect(unknown).toMatchObject({ code: 78 });
+    expect(unknown.output).toContain("cannot move mail: --to is no store; give ");
     expect((await moving(spool, server.url().replace("//", "//:wrong-word@"))).code).toBe(78);
     if (process.getuid?.() === 0) {
       chownSync(`${spool}/queue.db`, 65_534, 65_534);
@@ -209,6 +211,13 @@ keep("m", {"timestamp": 1700000100.0, "attempts": 2}, [5])`);
     const places = ["--env-dir", dir.join("env"), "--meta-dir", dir.join("meta")];
     const target = ["--to", dir.join("spool"), "--set", "spool.free_min=0"];
     const flags = [...places, ...target, "--set", "spool.free_min_percent=0", "--remove"];
+    const dry = await runProduct(["import", "slimta-disk", ...flags, "--dry-run"]);
+    expect(dry.output).toContain("(dry run): 1 moved, 1 left");
+    expect(existsSync(dir.join("spool"))).toBe(false);
+    const redis = ["slimta-redis", "redis://127.0.0.1:1/0?prefix=mine", "--to", "/s"];
+    const unsaid = await runProduct(["import", ...redis]);
+    expect(unsaid).toMatchObject({ code: 78 });
+    expect(unsaid.output).toContain("--prefix");
     const ran = await runProduct(["import", "slimta-disk", ...flags]);
     expect(ran.code, ran.output).toBe(65);
     expect(ran.output).toContain("bad: its envelope cannot be read: it names os.system");

@@ -25,9 +25,9 @@ export interface RedisAddress {
   readonly synced: number;
 }
 
-/** How such a URL looks, for whoever wrote another one. */
+/** How the URL of one Redis looks, for whoever wrote another one. */
 export const REDIS_URL =
-  "redis://[user:password@]host[:port][/database][?prefix=...] (rediss:// with TLS; redis+sentinel://host,host/service; redis+cluster://host,host)";
+  "redis://[user:password@]host[:port][/database] (rediss:// with TLS; redis+sentinel://host,host/service)";
 
 const DEFAULT_PORTS = { single: 6379, sentinel: 26_379, cluster: 6379 } as const;
 const PREFIX = /^[A-Za-z0-9._-]{1,64}$/u;
