@@ -114,3 +114,160 @@ describe("of what nobody knows whether it was done", () => {
     await heir.close();
   });
 });
+
+/** Leases and ends all that it gets; resolves with what that was. */
+async function deliver(
+  { lease }: Stage,
+  node: CloudStorage,
+  who = "heir",
+): Promise<readonly string[]> {
+  const ids = await lease(node, who);
+  for (const id of ids) {
+    await node.get(id);
+    await node.settle(id, ended, { holder: who });
+  }
+  return ids;
+}
+
+const IDS = [1, 2, 3].map(idOf);
+const group = (node: CloudStorage, { clock }: TestWorld) =>
+  node.write(
+    IDS.map(() => envelope()),
+    clock.now(),
+    { ids: IDS },
+  );
+
+describe("several messages, stored together, that others have delivered", () => {
+  test("do not come back when it was only not heard that they were sent", async () => {
+    const given = stage();
+    const { store } = given.memory;
+    const relay = await given.open();
+    const delivered: string[] = [];
+    let isFirst = true;
+    const deaf: ObjectStore = {
+      ...store,
+      async remove(keys) {
+        await store.remove(keys);
+        if (!isFirst || !keys[0]?.startsWith("state/")) return;
+        isFirst = false;
+        delivered.push(...(await deliver(given, relay)));
+        throw new Error("the answer is lost");
+      },
+    };
+    const edge = await given.open(deaf);
+    await group(edge, given.world);
+    expect(delivered.toSorted()).toEqual(IDS);
+    expect(await deliver(given, relay)).toEqual([]);
+    expect(await relay.getInfo()).toMatchObject({ size: 0 });
+    await Promise.all([edge.close(), relay.close()]);
+  });
+
+  test("do not come back when who sent them was stopped behind a marker", async () => {
+    const given = stage();
+    const { store } = given.memory;
+    const delivered: string[] = [];
+    let markers = 0;
+    const stopped: ObjectStore = {
+      ...store,
+      async put(key, bytes, condition) {
+        const version = await store.put(key, bytes, condition);
+        if (key.startsWith("due/")) markers += 1;
+        // The first is the one of all together.
+        if (key.startsWith("due/") && markers === 2) {
+          given.world.advance(5 * MINUTE);
+          const heir = await given.open();
+          delivered.push(...(await deliver(given, heir)), ...(await deliver(given, heir)));
+          await heir.close();
+        }
+        return version;
+      },
+    };
+    const edge = await given.open(stopped);
+    await group(edge, given.world);
+    expect(delivered.toSorted()).toEqual(IDS);
+    given.world.advance(HOUR);
+    const last = await given.open();
+    expect(await deliver(given, last)).toEqual([]);
+    expect(await last.getInfo()).toMatchObject({ size: 0 });
+    await Promise.all([edge.close(), last.close()]);
+  });
+
+  test("are left alone by who was late while somebody else sends them", async () => {
+    const given = stage();
+    const { store } = given.memory;
+    const [atGate, gate] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+    const slow: ObjectStore = {
+      ...store,
+      async put(key, bytes, condition) {
+        if (key === `mail/${IDS[0]}`) {
+          atGate.resolve();
+          await gate.promise;
+        }
+        return await store.put(key, bytes, condition);
+      },
+    };
+    const heir = await given.open(slow);
+    let heirs: Promise<readonly string[]> | undefined;
+    const late: ObjectStore = {
+      ...store,
+      async put(key, bytes, condition) {
+        const version = await store.put(key, bytes, condition);
+        if (key === `mail/${IDS[2]}` && heirs === undefined) {
+          given.world.advance(5 * MINUTE);
+          heirs = deliver(given, heir);
+          await atGate.promise;
+        }
+        return version;
+      },
+    };
+    const edge = await given.open(late);
+    await group(edge, given.world);
+    const delivered = [...(await deliver(given, edge, "edge"))];
+    gate.resolve();
+    delivered.push(...((await heirs) ?? []));
+    given.world.advance(HOUR);
+    delivered.push(...(await deliver(given, edge)), ...(await deliver(given, heir)));
+    expect(delivered.toSorted()).toEqual(IDS);
+    await Promise.all([edge.close(), heir.close()]);
+  });
+});
+
+describe("a condition that does not hold although nothing stands in its way", () => {
+  test("is no message that was stored", async () => {
+    const { memory, open, world } = stage();
+    const { store } = memory;
+    const busy: ObjectStore = {
+      ...store,
+      put: async (key, bytes, condition) =>
+        key.startsWith("mail/") ? undefined : await store.put(key, bytes, condition),
+    };
+    const node = await open(busy);
+    await expect(node.write([envelope()], world.clock.now(), { ids: [ID] })).rejects.toThrow();
+    await node.close();
+  });
+
+  test("may be a write that comes late: its marker is there", async () => {
+    const { memory, open, world, lease } = stage();
+    const { store } = memory;
+    const late = Promise.withResolvers<() => Promise<unknown>>();
+    const busy: ObjectStore = {
+      ...store,
+      async put(key, bytes, condition) {
+        if (!key.startsWith("state/")) return await store.put(key, bytes, condition);
+        late.resolve(() => store.put(key, bytes, condition));
+        return undefined;
+      },
+    };
+    const node = await open(busy);
+    await node.write([envelope()], world.clock.now(), { ids: [ID] });
+    expect(await lease(node)).toEqual([]);
+    await node.close();
+    await (await late.promise)();
+    for (const expected of [[], [ID]]) {
+      const heir = await open();
+      expect(await lease(heir, "heir")).toEqual(expected);
+      await heir.close();
+      world.advance(2 * HOUR);
+    }
+  });
+});

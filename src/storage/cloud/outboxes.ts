@@ -12,7 +12,7 @@ import type { KnownState, States } from "./states.ts";
 const OUTBOX_MS = 60_000;
 const MAIL_MS = 50;
 /** What is begun so long before that has ended by then. */
-const REQUEST_MS = 25_000;
+const REQUEST_MS = 30_000;
 /** How soon one's own is tried again, and how many of them at most: others are left to whoever finds them. */
 const RETRY_MS = 1000;
 const RETRIED_MAX = 1000;
@@ -38,6 +38,8 @@ export interface OutboxParts {
 export class Outboxes {
   readonly #parts: OutboxParts;
   readonly #sent = new Lru<true>(SENT_MAX);
+  /** Mails that this node has written: by the time of another try they may have been delivered, and must not come back. */
+  readonly #written = new WeakSet<Uint8Array>();
   readonly #timers = new Set<() => void>();
   #isClosed = false;
 
@@ -100,14 +102,18 @@ export class Outboxes {
     const { endings } = this.#parts;
     const { state } = known;
     const { outbox } = state;
-    if (outbox !== undefined) {
-      await inParallel(outbox.mails, (mail) => this.#write(mail, outbox));
-      this.#sent.set(`${nameOf(state)}.${outbox.name}`, true);
-    }
+    if (outbox !== undefined) await inParallel(outbox.mails, (mail) => this.#write(mail, outbox));
     if (!state.isEnded) await this.#replace(known, undefined);
-    else if (head === undefined) await endings.clear(state);
+    else if (head === undefined) await this.#clear(state);
     else if (outbox === undefined) await endings.end(head, state);
     else await this.#endSent(known, head);
+    // Not before: as long as it is there, somebody else may be about to write the mails, too.
+    if (outbox !== undefined) this.#sent.set(`${nameOf(state)}.${outbox.name}`, true);
+  }
+
+  async #clear(state: State): Promise<void> {
+    if (state.outbox !== undefined) this.#requireTime(state.outbox);
+    await this.#parts.endings.clear(state);
   }
 
   /** The state stays for a while when its message is gone: others have to see that the outbox was sent. */
@@ -153,19 +159,36 @@ export class Outboxes {
     return after;
   }
 
-  async #write(mail: Uint8Array, { until }: Outbox): Promise<void> {
-    const { part, headOf } = this.#parts;
-    const { objects, marks, time, wakeUp } = part;
-    if (time.now() > until - REQUEST_MS) throw new QueueError("an outbox took too long to be sent");
+  async #write(mail: Uint8Array, outbox: Outbox): Promise<void> {
+    if (this.#written.has(mail)) return;
+    const { objects, marks, wakeUp } = this.#parts.part;
     const { initial } = decodeHead(mail);
     const marker = markerOf(initial);
-    const put = () => objects.put(mailKey(initial.id), mail, "absent");
-    const version = await marks.before(marker, put);
-    const isOurs =
-      version !== undefined || (await headOf(initial.id))?.initial.born === initial.born;
+    this.#requireTime(outbox);
+    const version = await marks.before(marker, async () => {
+      // Putting the marker may have taken long.
+      this.#requireTime(outbox);
+      return await objects.put(mailKey(initial.id), mail, "absent");
+    });
+    const isOurs = version !== undefined || (await this.#isThere(initial));
+    this.#written.add(mail);
     if (!isOurs) return marks.drop(marker);
     marks.changed(undefined, marker);
     if (initial.lease === null) wakeUp?.tell([{ id: initial.id, timestamp: initial.due }]);
+  }
+
+  /** A mail is there; whether it is this one. */
+  async #isThere({ id, born }: State): Promise<boolean> {
+    const head = await this.#parts.headOf(id);
+    // It was just removed, or is just being written.
+    if (head === undefined) throw notYet(id);
+    return head.initial.born === born;
+  }
+
+  /** Rejects when somebody else might be sending it by now, or before a request of this moment is over. */
+  #requireTime({ until }: Outbox): void {
+    const isOver = this.#parts.part.time.now() > until - REQUEST_MS;
+    if (isOver) throw new QueueError("an outbox took too long to be sent");
   }
 
   /** The mail that a state belongs to: that of several messages stored together has none. */

@@ -89,9 +89,9 @@ export class States {
     const found = await this.read(nameOf(next));
     if (found?.state.token === next.token) return found.version;
     const isAsBefore = found?.version === known.version;
-    // It may still be done: then its marker is needed.
     if (trouble !== undefined && isAsBefore) throw trouble;
-    marks.drop(markerOf(next));
+    // While it is as before it may still be done, whatever was answered: then its marker is needed.
+    if (!isAsBefore) marks.drop(markerOf(next));
     return undefined;
   }
 }

@@ -1,5 +1,6 @@
 import { type BodySink, bodySize, contentSize, type SourceBody } from "../../mail/content.ts";
 import type { Envelope } from "../../mail/envelope.ts";
+import { QueueError } from "../../mail/queue-error.ts";
 import { adoptBodies } from "../adopt-bodies.ts";
 import type { FreshMessages } from "../fresh.ts";
 import { InFlight } from "../in-flight.ts";
@@ -198,7 +199,7 @@ export class Writer {
     doubts.settled([id]);
     try {
       const version = await part.marks.before(marker, put);
-      if (version === undefined && !(await this.#isStored(mail))) {
+      if (version === undefined && (await this.#isAnother(mail))) {
         part.marks.drop(marker);
         if (mail.apart !== undefined) await release(part.objects, mail.apart.name, id);
         return;
@@ -211,6 +212,15 @@ export class Writer {
     part.marks.changed(undefined, marker);
     if (lease !== undefined) this.#remember(mail, bytes);
     else part.wakeUp?.tell([{ id, timestamp: mail.initial.due }]);
+  }
+
+  /** The id is taken; whether by another message than this one. */
+  async #isAnother({ initial }: Packed): Promise<boolean> {
+    const head = await this.#parts.headOf(initial.id);
+    // Nobody knows by what: it was just removed, or is just being written.
+    if (head === undefined)
+      throw new QueueError(`message ${initial.id} cannot be written just now`);
+    return head.initial.born !== initial.born;
   }
 
   /** Whether the message that is there is this one. */
