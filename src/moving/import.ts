@@ -1,3 +1,4 @@
+import { Permits } from "../lib/permits.ts";
 import type { Clock } from "../lib/world.ts";
 import { eachAtOnce } from "./at-once.ts";
 import { type Imported, type ImportItem, type ImportSource, NotImported } from "./imported.ts";
@@ -41,13 +42,14 @@ export async function importMail(parts: ImportParts): Promise<MoveReport> {
   const landing = openLanding({ ...parts, target: to.storage, from: from.name, to: to.name });
   const each: Each = { ...parts, landing, tally };
   const isOver = (): boolean => tally.isStopped || signal.aborted;
-  let large = Promise.resolve();
+  const large = new Permits(1);
   const onEach = async (item: ImportItem): Promise<void> => {
-    const work = () => take(item, each).catch((error: unknown) => tell(item, error, tally));
+    const work = async (): Promise<void> => {
+      if (isOver()) return;
+      await take(item, each).catch((error: unknown) => tell(item, error, tally));
+    };
     const isLarge = (await sizeOf(item)) > LARGE;
-    const done = isLarge ? large.then(work) : work();
-    if (isLarge) large = done;
-    await done;
+    await (isLarge ? large.run(work) : work());
     parts.onProgress(tally.seen);
   };
   try {

@@ -1,3 +1,4 @@
+import { Permits } from "../lib/permits.ts";
 import type { Clock } from "../lib/world.ts";
 import {
   CorruptError,
@@ -33,6 +34,9 @@ export interface TransferParts {
 }
 
 const AT_ONCE = 128;
+/** Of messages larger than this fewer: a store may have some octets of each in memory while it takes them (P8). */
+const LARGE = 1024 * 1024;
+const LARGE_AT_ONCE = 8;
 const PAGE = 500;
 
 /**
@@ -65,8 +69,13 @@ export async function transfer(parts: TransferParts): Promise<MoveReport> {
   const landing = openLanding({ ...parts, target: to.storage, from: from.name, to: to.name });
   const each: Each = { ...parts, landing, tally };
   const isOver = (): boolean => tally.isStopped || signal.aborted;
-  const onEach = async (work: () => Promise<void>): Promise<void> => {
-    await work().catch((error: unknown) => tally.stop(reasonOf(error)));
+  const large = new Permits(LARGE_AT_ONCE);
+  const onEach = async (summary: MessageSummary): Promise<void> => {
+    const work = async (): Promise<void> => {
+      if (isOver()) return;
+      await move(summary, each).catch((error: unknown) => tally.stop(reasonOf(error)));
+    };
+    await (summary.size > LARGE ? large.run(work) : work());
     parts.onProgress(tally.seen);
   };
   try {
@@ -74,8 +83,7 @@ export async function transfer(parts: TransferParts): Promise<MoveReport> {
       if (isOver()) break;
       await resume(message, each);
     }
-    const summaries = everything(from.storage);
-    await eachAtOnce(summaries, atOnce, (one) => onEach(() => move(one, each)), isOver);
+    await eachAtOnce(everything(from.storage), atOnce, onEach, isOver);
   } catch (error) {
     tally.stop(reasonOf(error));
   }

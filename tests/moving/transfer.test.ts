@@ -2,11 +2,12 @@
 import { describe, expect, test } from "bun:test";
 import { rmSync } from "node:fs";
 import { realWorld } from "../../src/lib/world.ts";
+import { bytesContent } from "../../src/mail/content.ts";
 import { QueueError } from "../../src/mail/queue-error.ts";
 import { LANDED_MS } from "../../src/moving/landing.ts";
 import { openDiskStorage } from "../../src/storage/disk/open.ts";
 import { CorruptError, type QueueStorage } from "../../src/storage/storage.ts";
-import { bytesOf, envelope, idOf } from "../storage/fixtures.ts";
+import { bytesOf, envelope, idOf, testWorld } from "../storage/fixtures.ts";
 import { openStore } from "../storage/redis-fixture.ts";
 import { faultyStorage } from "../support/faulty-storage.ts";
 import { describeWithPeers } from "../support/peers.ts";
@@ -127,6 +128,33 @@ describe("a transfer", () => {
     expect(report).toMatchObject({ halfway: 0, stopped: "interrupted" });
     expect(report.moved).toBeLessThan(8);
     expect((await to.open().getInfo()).size).toBe(report.moved);
+  });
+
+  test("has few large messages under way at once, and many small ones", async () => {
+    for (const [size, most] of [
+      [2 ** 20, 8],
+      [100, 40],
+    ] as const) {
+      const world = testWorld();
+      const [from, target] = [keptStore(world).open(), keptStore(world).open()];
+      const content = bytesContent(new Uint8Array(size + 1));
+      const ids = Array.from({ length: 40 }, (_, index) => idOf(index + 1));
+      for (const id of ids) await from.write([envelope({ content })], 1, { ids: [id] });
+      let now = 0;
+      let peak = 0;
+      const write: QueueStorage["write"] = async (...given) => {
+        now += 1;
+        peak = Math.max(peak, now);
+        await new Promise((resolve) => setImmediate(resolve));
+        now -= 1;
+        return await target.write(...given);
+      };
+      const to = new Proxy(target, {
+        get: (_, name) => (name === "write" ? write : Reflect.get(target, name).bind(target)),
+      });
+      expect(await run(from, to, world)).toMatchObject({ moved: 40 });
+      expect(peak).toBe(most);
+    }
   });
 
   test("streams a large body", async () => {

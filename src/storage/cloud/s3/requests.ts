@@ -1,9 +1,9 @@
 import { pause } from "../../../lib/pause.ts";
+import { Permits } from "../../../lib/permits.ts";
 import type { World } from "../../../lib/world.ts";
 import { QueueError } from "../../../mail/queue-error.ts";
 import type { CredentialSource, Credentials } from "../aws/credentials.ts";
 import { type Answer, type Exchange, exchange, NoAnswerError } from "../aws/exchange.ts";
-import { Permits } from "../aws/permits.ts";
 import { ServerClock } from "../aws/server-clock.ts";
 import { signedHeaders } from "../aws/signing.ts";
 import { objectUrl, type S3Place } from "./place.ts";
