@@ -1,5 +1,5 @@
 import type { World } from "../../lib/world.ts";
-import { BODY, bodyKey, DUE, mailKey, refsOf } from "./keys.ts";
+import { BODY, bodyKey, corruptKey, DUE, mailKey, refsOf } from "./keys.ts";
 import { dueFrom, HELD_AT, type Marker, parseMarker } from "./marker.ts";
 import type { Objects } from "./objects.ts";
 import type { StoreTime } from "./store-time.ts";
@@ -78,7 +78,10 @@ async function sweepBody(objects: Objects, body: string): Promise<void> {
   for await (const page of objects.pages(refsOf(body))) {
     for (const { key } of page.objects) {
       const id = key.slice(refsOf(body).length);
-      if ((await objects.get(mailKey(id), { start: 0, end: 1 })) !== undefined) return;
+      // What was moved aside can be read for as long as an operator keeps it.
+      for (const mail of [mailKey(id), corruptKey(id, "mail")]) {
+        if ((await objects.get(mail, { start: 0, end: 1 })) !== undefined) return;
+      }
       await objects.remove([key]);
     }
   }

@@ -1,4 +1,5 @@
 import { CorruptError, type Lease, type LeaseOptions } from "../storage.ts";
+import { DamagedError } from "../store-error.ts";
 import type { DueView } from "./due-view.ts";
 import type { Endings } from "./endings.ts";
 import { inParallel } from "./in-parallel.ts";
@@ -7,6 +8,7 @@ import type { Lookout } from "./lookout.ts";
 import type { Lru } from "./lru.ts";
 import { type MailHead, withoutPrefix } from "./mail-object.ts";
 import { type Marker, markerKey } from "./marker.ts";
+import { moveStateAside } from "./move-aside.ts";
 import { NotYetError, type Outboxes } from "./outboxes.ts";
 import { type CloudPart, changeNow } from "./part.ts";
 import type { Known, Reader } from "./reader.ts";
@@ -82,7 +84,7 @@ export class Leasing {
         const lease = await this.#take(marker, options);
         if (lease !== undefined) leased.set(lease.id, lease);
       } catch (error) {
-        if (error instanceof CorruptError || error instanceof NotYetError) return;
+        if (isSeenTo(error)) return;
         trouble = error instanceof Error ? error : new Error(String(error));
         view.note(marker, part.time.now());
       }
@@ -112,7 +114,7 @@ export class Leasing {
     const kept = seen.get(marker.id);
     if (kept !== undefined && isMarkerOf(marker, kept.state) && states.isGood(kept)) return kept;
     const at = part.time.now();
-    const [found, head] = await Promise.all([states.read(nameOf(marker)), this.#headOf(marker)]);
+    const [found, head] = await Promise.all([this.#stateOf(marker), this.#headOf(marker)]);
     if (head === undefined) return await this.#forgetGone(marker, found);
     if (found !== undefined) {
       return (await this.#agrees(marker, found)) ? { ...found, head } : undefined;
@@ -147,6 +149,22 @@ export class Leasing {
     return undefined;
   }
 
+  /** The state that a marker is of. One that is damaged leaves the queue, with its message (P6). */
+  async #stateOf(marker: Marker): Promise<KnownState | undefined> {
+    const { states, reader, part } = this.#parts;
+    const name = nameOf(marker);
+    try {
+      return await states.read(name);
+    } catch (error) {
+      if (!(error instanceof DamagedError)) throw error;
+      const isThere = (await this.#headOf(marker)) !== undefined;
+      if (isThere) await reader.moveAside(marker.id, error.message);
+      await moveStateAside(part, name, error.message);
+      part.marks.drop(marker);
+      throw new CorruptError(`message ${marker.id} is damaged: ${error.message}`, { cause: error });
+    }
+  }
+
   /** The head of the very message that a marker is of. */
   async #headOf({ id, born }: Marker): Promise<MailHead | undefined> {
     const head = await this.#parts.reader.head(id);
@@ -154,8 +172,8 @@ export class Leasing {
   }
 
   async #finish(marker: Marker): Promise<void> {
-    const { states, outboxes, part, view } = this.#parts;
-    const found = await states.read(nameOf(marker));
+    const { outboxes, part, view } = this.#parts;
+    const found = await this.#stateOf(marker);
     if (found === undefined) return await this.#dropFinished(marker);
     const { state } = found;
     if (!state.isEnded && state.outbox === undefined) {
@@ -181,8 +199,15 @@ export class Leasing {
 
   /** Looks whether a marker that never comes due still says something true. */
   async judge(marker: Marker): Promise<void> {
-    await this.#read(marker);
+    await this.#read(marker).catch((error: unknown) => {
+      if (!isSeenTo(error)) throw error;
+    });
   }
+}
+
+/** What is wrong with one message only, and is seen to already, or by whoever looks at its outbox. */
+function isSeenTo(error: unknown): boolean {
+  return [CorruptError, NotYetError, DamagedError].some((kind) => error instanceof kind);
 }
 
 function shuffled<T>(items: readonly T[], random: () => number): readonly T[] {
