@@ -6,7 +6,7 @@ import { realWorld } from "../lib/world.ts";
 import { importMail } from "../moving/import.ts";
 import type { ImportSource } from "../moving/imported.ts";
 import { configuredQueueDir, isRunning, postfixQueue } from "../moving/postfix/postfix.ts";
-import { postfixPrograms } from "../moving/postfix/programs.ts";
+import { ProgramError, type Programs, postfixPrograms } from "../moving/postfix/programs.ts";
 import { slimtaDisk } from "../moving/slimta-disk.ts";
 import { slimtaRedis } from "../moving/slimta-redis.ts";
 import { connect, SILENCE_MS } from "../storage/redis/connection.ts";
@@ -143,14 +143,22 @@ async function openPostfix(
   config: Config,
 ): Promise<OpenSource> {
   const programs = postfixPrograms(configDir);
-  const directory = await existing(queueDir ?? (await configuredQueueDir(programs)));
-  if (await isRunning(programs, directory)) {
-    throw new BusyError("Postfix is running and delivers from this queue: stop it first");
-  }
+  const directory = await stoppedQueue(programs, queueDir).catch((cause: unknown) => {
+    throw cause instanceof ProgramError ? new StoreConfigError(cause.message) : cause;
+  });
   const name = nameOnHost(config, `postfix:${directory}`);
   const { hostname } = config.smtp;
   const source = postfixQueue({ name, programs, queueDir: directory, receiver: hostname });
   return { source, close: () => undefined };
+}
+
+/** The directory of a queue that no Postfix uses. */
+async function stoppedQueue(programs: Programs, queueDir: string | undefined): Promise<string> {
+  const directory = await existing(queueDir ?? (await configuredQueueDir(programs)));
+  if (await isRunning(programs, directory)) {
+    throw new BusyError("Postfix is running and delivers from this queue: stop it first");
+  }
+  return directory;
 }
 
 async function existing(directory: string): Promise<string> {

@@ -1,4 +1,5 @@
 import { existsSync, realpathSync, statSync } from "node:fs";
+import { basename, dirname, join, resolve } from "node:path";
 import type { Config } from "../config/config.ts";
 import { expectedStoreUrl, isStoreUrl, readStoreUrl } from "../config/store-url.ts";
 import { realWorld } from "../lib/world.ts";
@@ -20,7 +21,7 @@ export interface NamedStore {
 export function namedStore(flag: "--from" | "--to", text: string, config: Config): NamedStore {
   const { spool } = config;
   if (!isStoreUrl(text)) {
-    const dir = existsSync(text) ? realpathSync(text) : text;
+    const dir = realDirectory(resolve(text));
     const own = { ...config, spool: { ...spool, dir, url: null } };
     return { config: own, name: nameOnHost(config, dir) };
   }
@@ -35,6 +36,12 @@ export function namedStore(flag: "--from" | "--to", text: string, config: Config
   const own = { ...config, spool: { ...spool, url } };
   const name = storeName(own);
   return { config: own, name: isOfThisHost(name) ? nameOnHost(config, name) : name };
+}
+
+/** The same before and after it is made: what a run has called it the next one has to know again. */
+function realDirectory(path: string): string {
+  if (existsSync(path)) return realpathSync(path);
+  return join(realDirectory(dirname(path)), basename(path));
 }
 
 /** A name that says on which host it means something. */

@@ -117,6 +117,8 @@ describeWithPeers(["postfix"], "the queue of a Postfix", () => {
       const programs = postfixPrograms(postfix.configDir);
       expect(await isRunning(programs, postfix.queueDir)).toBe(true);
       await using dir = tempDir("postfix-import");
+      const nowhere = ["--config-dir", dir.join("nothing"), "--to", dir.join("spool")];
+      expect(await runProduct(["import", "postfix", ...nowhere])).toMatchObject({ code: 78 });
       const config = ["--config-dir", postfix.configDir, "--to", dir.join("spool")];
       const early = await runProduct(["import", "postfix", ...config]);
       expect(early.code, early.output).toBe(75);
