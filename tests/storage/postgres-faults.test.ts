@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, expect, test } from "bun:test";
+import { afterAll, beforeAll, expect, spyOn, test } from "bun:test";
 import { QueueError } from "../../src/mail/queue-error.ts";
 import { LOOK_MS } from "../../src/storage/postgres/news.ts";
 import { OUTCOME_MS_MAX } from "../../src/storage/postgres/transaction.ts";
@@ -137,6 +137,29 @@ describeWithPeers(["postgres"], "a PostgreSQL that fails", () => {
     await server.start();
     expect(await node.storage.wait(stop.signal)).toEqual([]);
     await recovered(node);
+  });
+
+  test("while it is away nothing is written past the log, and news come again when it is back", async () => {
+    const warned = spyOn(console, "warn");
+    try {
+      await using node = await open();
+      await using other = await openNode(node.url);
+      await server.crash();
+      await until("it was tried again", () => node.storage.refusal() !== undefined);
+      // Longer than the client of the library waits before it tries again.
+      await Bun.sleep(500);
+      await server.start();
+      await Promise.all([recovered(node), recovered(other)]);
+      const stop = new AbortController();
+      await until("it is heard", async () => {
+        const [id = ""] = await other.storage.write([envelope()], 1);
+        const heard = (await node.storage.wait(stop.signal)) ?? [];
+        return heard.some((each) => each.id === id);
+      });
+      expect(warned).not.toHaveBeenCalled();
+    } finally {
+      warned.mockRestore();
+    }
   });
 
   test("frozen: refused within a bound, by itself again when it thaws, and nothing is stored twice", async () => {

@@ -26,6 +26,7 @@ export async function openEmpty(server: Postgres, world: TestWorld): Promise<Ope
 
 /** A node of a queue. */
 export interface Node extends AsyncDisposable {
+  readonly url: string;
   readonly storage: PostgresStorage;
   readonly events: readonly Event[];
 }
@@ -34,7 +35,7 @@ export async function openNode(url: string, world: World = realWorld): Promise<N
   const events: Event[] = [];
   const emit = (event: Event): void => void events.push(event);
   const storage = await openPostgresStorage({ url }, { world, emit });
-  return { storage, events, [Symbol.asyncDispose]: () => storage.close() };
+  return { url, storage, events, [Symbol.asyncDispose]: () => storage.close() };
 }
 
 /** A PostgreSQL as the contract of shared engines sees it. */

@@ -1,5 +1,6 @@
-import type { ReservedSQL, SQL } from "bun";
+import type { ReservedSQL } from "bun";
 import type { Clock } from "../../lib/world.ts";
+import { openListener } from "./listener.ts";
 import type { Tables } from "./schema.ts";
 
 /** A message that is due at `timestamp`, written or made so by another node. */
@@ -19,7 +20,8 @@ export interface News {
    * since news may have been missed. `null` once closed, and when `signal` aborts.
    */
   wait(signal: AbortSignal): Promise<readonly NewsItem[] | null>;
-  close(): void;
+  /** Nobody hears anything from then on. Never rejects. */
+  close(): Promise<void>;
 }
 
 /** News that nobody has asked for yet; of more only this is kept: whoever looks at the store finds the rest. */
@@ -34,7 +36,7 @@ export const LOOK_MS = 2000;
  * store for what was missed.
  */
 export async function openNews(
-  sql: SQL,
+  client: Bun.SQL.PostgresOrMySQLOptions,
   { channel }: Tables,
   { clock, node }: { readonly clock: Clock; readonly node: string },
 ): Promise<News> {
@@ -60,7 +62,8 @@ export async function openNews(
     wake();
   }
 
-  const subscription = await sql.listen(channel, hear, look);
+  const own = { client, channel, clock, onHeard: hear, onListening: look };
+  const listener = await openListener(own);
   isTimeToLook = false;
 
   return {
@@ -98,10 +101,10 @@ export async function openNews(
       items.clear();
       return heard;
     },
-    close() {
+    async close() {
       isClosed = true;
       wake();
-      void subscription.unlisten().catch(() => undefined);
+      await listener.close();
     },
   };
 }

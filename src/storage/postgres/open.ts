@@ -81,7 +81,8 @@ async function openOver(sql: SQL, place: Place, tables: Tables, parts: PostgresS
   const stored: StoredBodies = new WeakMap();
   const bodies = new Bodies({ tables, connections, stored, newId });
   const inserter = openInserter(tables, time, stored);
-  const news = await openNews(sql, tables, { clock, node: newId() });
+  const client = { ...place.client, connection: SESSION };
+  const news = await openNews(client, tables, { clock, node: newId() });
   const onBodies = (ids: readonly string[]): void => void bodies.drop(ids).catch(() => undefined);
   const common = { tables, connections, transaction, bodies, stored, inserter, news, time };
   return new PostgresStorage({

@@ -265,7 +265,7 @@ export class PostgresStorage implements QueueStorage {
   async #close(): Promise<void> {
     const { writes, changes, reader, housekeeping, news, connections, sql } = this.#parts;
     await Promise.all([writes.idle(), changes.idle(), reader.idle(), housekeeping.stop()]);
-    news.close();
+    await news.close();
     connections.stop();
     await sql.close({ timeout: CLOSE_SECONDS });
   }
