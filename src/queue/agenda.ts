@@ -191,10 +191,8 @@ export class Agenda {
 
   #enqueue(lane: Lane, now: number): void {
     if (lane.queued || !canStart(lane, now)) return;
-    if (lane.delivering >= lane.places) {
-      this.#onPlaces?.(lane);
-      return;
-    }
+    if (lane.delivering >= lane.places) this.#onPlaces?.(lane);
+    if (lane.delivering >= lane.places) return;
     lane.queued = true;
     this.#round.push(lane);
   }

@@ -40,3 +40,11 @@ test("places are reserved for all destinations named or for none", () => {
   expect(agenda.room).toBe(5);
   expect(agenda.roomFor("a", NOW)).toBe(2);
 });
+
+test("a lane that is given places as soon as it asks starts at once", () => {
+  const agenda = new Agenda(OPTIONS, (lane) => {
+    lane.places = 1;
+  });
+  agenda.add("one.test", waiting("1"), NOW);
+  expect(agenda.next(NOW)?.waiting.id).toBe("1");
+});
