@@ -4,8 +4,8 @@ import type { Delivery, Outcome, Relay } from "./relay.ts";
 
 /**
  * Tries to hand on one message, the parent's `Relay.attempt`. Resolves with one reply for all recipients, or with one for each
- * in the order of the envelope: 2xx is delivered, 4xx is tried again, 5xx comes back to the sender. What it throws counts
- * as 4xx for all of them: the reply of a `QueueError`, else `450 4.0.0`. It should end soon when the signal is aborted.
+ * in the order of the envelope: 2xx is delivered, 4xx is tried again, 5xx comes back to the sender. What it throws is one
+ * reply for all of them: that of a `QueueError`, else `450 4.0.0`. It should end soon when the signal is aborted.
  */
 export type Attempt = (
   delivery: Delivery,

@@ -43,11 +43,17 @@ export interface QueueOptions extends Embedding {
   readonly deliveriesMax?: number;
   /** Due messages that are in memory; the others wait in the storage. 10,000. */
   readonly waitingMax?: number;
-  /** The share of those that one destination may have; 1000. */
+  /**
+   * The share of those that one destination may have; 1000. Where several nodes deliver out of one storage, about five times
+   * what each may have under way there is better: what is in the memory of one no other can deliver.
+   */
   readonly waitingPerDestinationMax?: number;
   /** Milliseconds after which an attempt is ended; 1 hour. */
   readonly attemptMaxMs?: number;
-  /** How many deliveries at once one destination is trusted with, and when it is left alone; 5 at first, at most 20. */
+  /**
+   * How many deliveries at once one destination is trusted with, and when it is left alone; 5 at first, at most 20, of all
+   * nodes together where the storage has `places`.
+   */
   readonly throttle?: Partial<ThrottleOptions>;
   /** What this node is called among those that share the storage. */
   readonly node?: string;
@@ -57,7 +63,8 @@ export interface QueueOptions extends Embedding {
 
 /**
  * Makes a queue over an open storage and an open relay, the parent's `Queue(store, relay, ...)`. It accepts at once and
- * delivers from `start()` on. Close in this order: `queue.drain`, `relay.close`, `storage.close`.
+ * delivers from `start()` on. Close in this order: `queue.drain`, `relay.close`, `storage.close`. Mail that waits does not keep
+ * the process alive; what is left at its end is delivered by the next one over the same storage.
  */
 export function openQueue(given: QueueOptions): Queue {
   const { storage, relay, bounceQueue, throttle, hostname, ...options } = given;
