@@ -271,3 +271,22 @@ describe("a condition that does not hold although nothing stands in its way", ()
     }
   });
 });
+
+test("a flush makes all due that waited, also for a node that starts after it", async () => {
+  const { open, world, lease } = stage();
+  const count = 2500;
+  const node = await open();
+  const made = Array.from({ length: count }, (_, index) => {
+    return envelope({ to: [`x@d${index % 50}.example`] });
+  });
+  await node.write(made, world.clock.now() + HOUR);
+  await node.flush();
+  await node.close();
+  const heir = await open();
+  const leased = new Set<string>();
+  for (let calls = 0; calls < 100 && leased.size < count; calls += 1) {
+    for (const id of await lease(heir)) leased.add(id);
+  }
+  expect(leased.size).toBe(count);
+  await heir.close();
+}, 60_000);

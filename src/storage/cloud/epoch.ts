@@ -31,7 +31,8 @@ export class Epoch {
   /** Starts another; when somebody else does at the same time, that one is as good. */
   async advance(): Promise<void> {
     for (let tries = 0; tries < TRIES_MAX; tries += 1) {
-      const { epoch, version } = await this.#read();
+      const version = await this.#read();
+      const epoch = this.#current;
       const bytes = encodeFrame(FORMAT, { epoch: epoch + 1 }, NOTHING);
       const condition = version === undefined ? "absent" : { version };
       const written = await this.#objects.put(EPOCH_KEY, bytes, condition).catch(() => undefined);
@@ -42,11 +43,12 @@ export class Epoch {
     throw new QueueError("others flush faster than this one can");
   }
 
-  async #read(): Promise<{ readonly epoch: number; readonly version: string | undefined }> {
+  /** Resolves with the version of the object. */
+  async #read(): Promise<string | undefined> {
     const object = await this.#objects.get(EPOCH_KEY);
     const epoch = object === undefined ? this.#current : epochOf(object.bytes, this.#current);
     this.#note(epoch);
-    return { epoch, version: object?.version };
+    return object?.version;
   }
 
   #note(epoch: number): void {

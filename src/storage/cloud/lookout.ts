@@ -1,3 +1,4 @@
+import { EPOCH_FIRST } from "../message-row.ts";
 import type { DueView } from "./due-view.ts";
 import type { Epoch } from "./epoch.ts";
 import { DUE } from "./keys.ts";
@@ -55,8 +56,9 @@ export class Lookout {
 
   constructor(parts: LookoutParts) {
     this.#parts = parts;
-    this.#flushSeen = parts.epoch.current;
-    parts.view.startEpoch(this.#flushSeen);
+    // What the last flush made due may not have been tried yet.
+    this.#flushSeen = EPOCH_FIRST;
+    this.noteFlush();
   }
 
   /** Something is there that this node does not know of. */
@@ -64,7 +66,7 @@ export class Lookout {
     this.#isNews = true;
   }
 
-  /** This node has flushed. */
+  /** There was a flush, of this node or before it was there. */
   noteFlush(): void {
     this.#noteEpoch(this.#parts.time.now());
   }
