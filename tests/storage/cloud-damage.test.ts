@@ -116,3 +116,30 @@ test("the body of a message that was moved aside stays", async () => {
   expect(keys("body/")).toHaveLength(1);
   await node.close();
 });
+
+test("a message whose marker is lost is put into the schedule again", async () => {
+  const { world, memory, open, lease, keys } = stage();
+  const writer = await open();
+  for (const id of [BAD, GOOD]) await writer.write([envelope()], world.clock.now(), { ids: [id] });
+  await writer.incrementAttempts(GOOD);
+  await writer.close();
+  for (const key of keys("due/")) memory.objects.delete(key);
+  world.advance(2 * DAY);
+  const node = await open();
+  expect(await lease(node, 9)).toEqual([]);
+  await node.sweep();
+  expect((await lease(node, 9)).toSorted()).toEqual([BAD, GOOD]);
+  await node.close();
+});
+
+test("no end of markers is put again where none is lost", async () => {
+  const { world, broken, open } = stage();
+  const node = await open();
+  const made = Array.from({ length: 50 }, () => envelope());
+  await node.write(made, world.clock.now());
+  world.advance(2 * DAY);
+  broken.breakAt({ at: 0, isDone: false, isEnd: false });
+  await node.sweep();
+  expect(broken.seen.filter((what) => !what.startsWith("list"))).toEqual([]);
+  await node.close();
+});

@@ -79,7 +79,11 @@ export async function assemble(given: CloudGiven): Promise<CloudParts> {
     wakeUp,
     pollMs,
   });
-  const housekeeping = startHousekeeping({ ...part, judge: (marker) => leasing.judge(marker) });
+  const housekeeping = startHousekeeping({
+    ...part,
+    judge: (marker) => leasing.judge(marker),
+    remark: (id) => leasing.remark(id),
+  });
   return {
     ...{ ...messages, part, health, view, lookout, leasing, counts, news, housekeeping },
     async close() {

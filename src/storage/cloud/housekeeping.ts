@@ -1,5 +1,6 @@
 import type { World } from "../../lib/world.ts";
-import { BODY, bodyKey, corruptKey, DUE, mailKey, refsOf } from "./keys.ts";
+import { IdSieve } from "./id-sieve.ts";
+import { BODY, bodyKey, corruptKey, DUE, MAIL, mailKey, refsOf } from "./keys.ts";
 import { dueFrom, HELD_AT, type Marker, parseMarker } from "./marker.ts";
 import type { Objects } from "./objects.ts";
 import type { StoreTime } from "./store-time.ts";
@@ -15,6 +16,8 @@ export interface HousekeepingParts {
   readonly world: World;
   /** Drops a marker that says nothing true any more. */
   readonly judge: (marker: Marker) => Promise<void>;
+  /** Puts the marker of a message again. */
+  readonly remark: (id: string) => Promise<void>;
 }
 
 export interface Housekeeping {
@@ -32,6 +35,7 @@ export function startHousekeeping(parts: HousekeepingParts): Housekeeping {
   async function sweep(): Promise<void> {
     await sweepHeld(parts);
     await sweepBodies(parts);
+    await sweepMail(parts);
   }
 
   function schedule(): void {
@@ -60,6 +64,24 @@ async function sweepHeld({ objects, time, judge }: Omit<HousekeepingParts, "worl
     for (const { key } of old) {
       const marker = parseMarker(key);
       if (marker !== undefined) await judge(marker);
+    }
+  }
+}
+
+/**
+ * A message that has no marker is never due. None loses it by any way known; but objects can be lost, or come back out of a copy
+ * without the others.
+ */
+async function sweepMail({ objects, time, world, remark }: HousekeepingParts): Promise<void> {
+  const scheduled = new IdSieve(world.random);
+  for await (const page of objects.pages(DUE)) {
+    for (const { key } of page.objects) scheduled.note(parseMarker(key)?.id ?? "");
+  }
+  for await (const page of objects.pages(MAIL)) {
+    for (const { key, storedAt } of page.objects) {
+      const id = key.slice(MAIL.length);
+      const isOld = time.now() - storedAt > OLD_MS;
+      if (isOld && !scheduled.mayHave(id)) await remark(id);
     }
   }
 }

@@ -203,6 +203,19 @@ export class Leasing {
       if (!isSeenTo(error)) throw error;
     });
   }
+
+  /** Puts the marker of a message again: without one nobody finds it. It does no harm where it is there. */
+  async remark(id: string): Promise<void> {
+    const { reader, part } = this.#parts;
+    try {
+      const head = await reader.head(id);
+      if (head === undefined) return;
+      const found = await this.#stateOf(markerOf(head.initial));
+      await part.marks.put(markerOf(found?.state ?? head.initial));
+    } catch (error) {
+      if (!isSeenTo(error)) throw error;
+    }
+  }
 }
 
 /** What is wrong with one message only, and is seen to already, or by whoever looks at its outbox. */

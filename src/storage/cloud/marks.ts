@@ -52,6 +52,12 @@ export class Marks {
     return await write();
   }
 
+  /** Puts one whose state is in force. */
+  async put(marker: Marker): Promise<void> {
+    await this.#objects.put(markerKey(marker), NOTHING);
+    this.#view.note(marker, this.#time.now());
+  }
+
   /** The state of `after` is in force instead of the one of `before`. */
   changed(before: Marker | undefined, after: Marker | undefined): void {
     if (before !== undefined) this.drop(before);
