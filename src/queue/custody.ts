@@ -45,7 +45,8 @@ export class Custody {
     this.#parts = parts;
     this.#leaseMs = parts.leaseMs ?? LEASE_MS;
     this.#renewMs = (this.#leaseMs * 4) / 15;
-    this.#tickMs = Math.min(TICK_MS, this.#renewMs);
+    // A renewal that fails is tried ten times more before the lease ends.
+    this.#tickMs = Math.min(TICK_MS, this.#leaseMs / 15);
   }
 
   /** Until when to lease what is taken at this instant. */

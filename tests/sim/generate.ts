@@ -217,7 +217,7 @@ class Script {
     const kind = pick(roll, KINDS);
     const times = roll() < 0.7 ? 1 : Math.floor(roll() * 6) + 1;
     // Whoever cannot renew its leases for as long as they last loses them, in the middle of a delivery, too.
-    const mostMs = (on === "storage.renew" ? 10 : 20) * MINUTE;
+    const mostMs = (on === "storage.renew" ? 3 : 20) * MINUTE;
     const ms = kind === "stall" ? Math.floor(roll() ** 3 * mostMs) : 0;
     this.commands.push({ do: "fault", on, kind, times, ms });
   }

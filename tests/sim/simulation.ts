@@ -47,7 +47,7 @@ const PROMPT_MS = MINUTE;
 /** A suspension lasts no longer; whoever was in trouble may have to wait for its end. */
 const SUSPENSION_MS = 10 * MINUTE;
 const SETTLED_MS = 5 * MINUTE;
-const LEASE_MS = 16 * MINUTE;
+const LEASE_MS = 6 * MINUTE;
 /** Everything that is healed is over by then: five days of a lifetime, one of a bounce's, and room. */
 const END_DAYS = 8;
 
