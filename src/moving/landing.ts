@@ -46,7 +46,7 @@ export interface Landing {
   /** What the target has under this id. */
   find(id: string): Promise<StoredMessage | undefined>;
   /** Whether it landed in a run of the same move, and is not finished. */
-  isUnfinished(message: StoredMessage): boolean;
+  isUnfinished(message: Pick<StoredMessage, "moving" | "state">): boolean;
   /** Stores it, held. Rejects also when another run has landed it meanwhile: the copy is that one's. */
   land(freight: Freight): Promise<void>;
   /** From now on it is delivered from here; a held one waits for its operator. */
@@ -67,7 +67,7 @@ export interface Landing {
 
 export function openLanding(parts: LandingParts): Landing {
   const { target, clock, holder, from, to } = parts;
-  const isUnfinished = ({ moving, state }: StoredMessage): boolean =>
+  const isUnfinished: Landing["isUnfinished"] = ({ moving, state }) =>
     moving?.from === from && moving.to === to && state === "hold";
   const find = (id: string) => found(target, id);
   return {
@@ -125,12 +125,12 @@ function ownedUntil({ lease }: StoredMessage, clock: Clock): number | undefined 
 
 async function* unfinished(
   target: QueueStorage,
-  isUnfinished: (message: StoredMessage) => boolean,
+  isUnfinished: Landing["isUnfinished"],
 ): AsyncGenerator<StoredMessage> {
   let after = "";
   while (true) {
     const page = await target.list({ after, limit: PAGE, state: "hold" });
-    for (const { id } of page) {
+    for (const { id } of page.filter(isUnfinished)) {
       const message = await found(target, id);
       if (message !== undefined && isUnfinished(message)) yield message;
     }

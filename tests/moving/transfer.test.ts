@@ -119,6 +119,17 @@ describe("a transfer", () => {
     expect((await to.open().get(taken ?? "")).recipientCount).toBe(1);
   });
 
+  test("does not read what an operator holds in the target", async () => {
+    const { world, from, to } = await twoStores(2);
+    for (let index = 50; index < 60; index += 1) {
+      await to.open().write([envelope()], 1, { ids: [idOf(index)], settlement: { held: true } });
+    }
+    const counted = faultyStorage(to.open());
+    expect(await run(from.open(), counted.storage, world)).toMatchObject({ moved: 2 });
+    // Twice for each that moves: whether it is there, and then whose it is.
+    expect(counted.calls("get")).toBe(4);
+  });
+
   test("that is interrupted says so", async () => {
     const { world, from, to } = await twoStores(30);
     const stop = new AbortController();
