@@ -6,6 +6,7 @@ const SEPARATOR = encoder.encode(": ");
 const LINE_END = encoder.encode("\n");
 const CR = 0x0d;
 const LF = 0x0a;
+const HEADER_BYTES_MAX = 64 * 1024 * 1024;
 /** Octets of text in one encoded word: with its frame it is shorter than the 75 of RFC 2047 §2. */
 const WORD_BYTES_MAX = 39;
 
@@ -15,11 +16,16 @@ const WORD_BYTES_MAX = 39;
  * which becomes CRLF. Throws `PickleError`.
  */
 export function headerBytes(message: Pickled | undefined): Uint8Array {
-  const fields = fieldsOf(message);
-  const lines = fields.flatMap((field) => {
+  const lines: Uint8Array[] = [];
+  let size = 0;
+  for (const field of fieldsOf(message)) {
     const [name, value] = itemsIn(field) ?? [];
-    return [wireBytes(name), SEPARATOR, valueBytes(value), LINE_END];
-  });
+    const line = [wireBytes(name), SEPARATOR, valueBytes(value), LINE_END];
+    size += line.reduce((sum, { length }) => sum + length, 0);
+    // A pickle can say the same again for a few octets.
+    if (size > HEADER_BYTES_MAX) throw new PickleError("its headers are too long");
+    lines.push(...line);
+  }
   return crlf(concatBytes([...lines, LINE_END]));
 }
 

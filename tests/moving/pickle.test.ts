@@ -52,6 +52,16 @@ keep("b", bounce)`);
     }
   });
 
+  test("headers that are long only when they are written out are refused", async () => {
+    const made = await pickles(`
+bomb = envelope()
+bomb.headers._headers = [("X", "y" * 100000)] * 100000
+keep("b", bomb, [4])`);
+    const pickled = made.get("b-4") ?? bytes("");
+    expect(pickled.length).toBeLessThan(1_000_000);
+    expect(() => readSlimtaEnvelope(pickled)).toThrow("its headers are too long");
+  });
+
   test("values of every kind are read in every protocol", async () => {
     const made = await pickles(`
 keep("v", [None, True, False, 0, -1, 255, 256, 65536, -2**31, 2**40, -2**63, 2**200, 1.5, -0.25, "", "\\u00e9\\U0001f600\\n\\\\u0041", "x" * 300,
