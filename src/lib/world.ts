@@ -32,3 +32,9 @@ export const realWorld: World = {
   },
   random: () => Math.random(),
 };
+
+/** Keeps the process alive until the returned function is called, which may be done at any time. */
+export function keepAlive(): () => void {
+  const timer = setInterval(() => undefined, TIMER_MS_MAX);
+  return () => clearInterval(timer);
+}

@@ -1,5 +1,7 @@
 import { expect, test } from "bun:test";
+import { join } from "node:path";
 import type { Envelope, MapLike, MessageRow } from "slimta-queue";
+import { startChild } from "../support/child.ts";
 import { tempDir } from "../support/temp-dir.ts";
 import { sendSomeMail } from "./embedded-queue.ts";
 import { acrossProcesses, deliver, keep } from "./own-storage.ts";
@@ -36,6 +38,29 @@ test("a queue over two Maps, over a file, and over what only looks like a Map", 
   const other = await keep(own, "over something else");
   expect(own.meta.keys).toEqual([other]);
 });
+
+test("a started queue keeps its process alive until it is drained, whatever else the program does", async () => {
+  // Without it the first try would be the last: nothing else is going on until the next one.
+  const child = startChild([process.execPath, "-e", PATIENT], {
+    cwd: join(import.meta.dir, "../.."),
+  });
+  expect(await child.exited).toBe(0);
+  expect(child.output()).toContain("delivered at the 2nd try");
+});
+
+const PATIENT = `
+import { constantBackoff, newEnvelope, openCustomRelay, openMemoryStorage, openQueue, reply } from "slimta-queue";
+const relay = openCustomRelay(async ({ attempts }) => {
+  if (attempts === 0) return reply(451, "4.3.0", "Later");
+  setImmediate(() => queue.drain(AbortSignal.timeout(1000)));
+  console.log("delivered at the 2nd try");
+  return reply(250, "2.0.0", "Ok");
+});
+const backoff = constantBackoff({ delayMs: 300, jitter: 0, lifetimeMs: 60_000 });
+const queue = openQueue({ storage: openMemoryStorage(), relay, backoff });
+queue.start();
+void queue.enqueue(newEnvelope({ sender: "me@one.example", recipients: ["ann@one.example"], message: "\\n" }));
+`;
 
 /** Something like a Map that remembers what was set. */
 function watched<V>(): MapLike<V> & { readonly keys: readonly string[] } {

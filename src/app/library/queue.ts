@@ -1,4 +1,5 @@
 import type { BounceFactory } from "../../bounce/notice.ts";
+import { keepAlive } from "../../lib/world.ts";
 import type { Policy } from "../../policy/policy.ts";
 import { openQueue as openBareQueue, type Queue } from "../../queue/queue.ts";
 import type { Relay } from "../../relay/relay.ts";
@@ -63,8 +64,8 @@ export interface QueueOptions extends Embedding {
 
 /**
  * Makes a queue over an open storage and an open relay, the parent's `Queue(store, relay, ...)`. It accepts at once and
- * delivers from `start()` on. Close in this order: `queue.drain`, `relay.close`, `storage.close`. Mail that waits does not keep
- * the process alive; what is left at its end is delivered by the next one over the same storage.
+ * delivers from `start()` on, and keeps the process alive from there to the end of `drain`. Close in this order:
+ * `queue.drain`, `relay.close`, `storage.close`.
  */
 export function openQueue(given: QueueOptions): Queue {
   const { storage, relay, bounceQueue, throttle, hostname, ...options } = given;
@@ -89,11 +90,24 @@ export function openQueue(given: QueueOptions): Queue {
     },
     throttle: { ...stock.throttle, ...throttle },
   };
-  return openBareQueue(bare, {
-    storage,
-    ...surroundings(given),
-    ...defined({ relay, bounceQueue }),
-  });
+  const around = { ...surroundings(given), ...defined({ relay, bounceQueue }) };
+  return keepingAlive(openBareQueue(bare, { storage, ...around }));
+}
+
+/** The timers of a queue keep no process alive, and a program may have nothing else that does. */
+function keepingAlive(queue: Queue): Queue {
+  let letGo = (): void => undefined;
+  return {
+    ...queue,
+    start() {
+      letGo();
+      letGo = keepAlive();
+      queue.start();
+    },
+    async drain(abort) {
+      await queue.drain(abort).finally(letGo);
+    },
+  };
 }
 
 /** What the executable would be told by its configuration, with these lifetimes in it. */
