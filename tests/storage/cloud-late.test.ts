@@ -232,6 +232,45 @@ describe("several messages, stored together, that others have delivered", () => 
   });
 });
 
+test("a marker that was left alone for hours stays when another node sends what belongs to it", async () => {
+  const given = stage();
+  const { world, memory, broken } = given;
+  const writer = await given.open(broken.store);
+  // The marker and the state of all, then the markers of each.
+  broken.breakAt({ at: 6, isDone: false, isEnd: true });
+  await group(writer, world).catch(() => undefined);
+  await writer.close();
+  world.advance(3 * HOUR);
+  const [atGate, gate] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  const slow: ObjectStore = {
+    ...memory.store,
+    async list(query) {
+      // The other one is quicker to see to the state.
+      const page = await memory.store.list(query);
+      return { ...page, objects: page.objects.filter(({ key }) => !key.includes(".ix.")) };
+    },
+    async remove(keys) {
+      atGate.resolve();
+      await gate.promise;
+      await memory.store.remove(keys);
+    },
+  };
+  const dropper = await given.open(slow);
+  const leasing = given.lease(dropper, "dropper");
+  await atGate.promise;
+  const sender = await given.open();
+  await sender.lease(world.clock.now(), 0, { holder, until: world.clock.now() + HOUR });
+  expect(await sender.getInfo()).toMatchObject({ size: 3 });
+  await sender.close();
+  gate.resolve();
+  await leasing;
+  await dropper.close();
+  world.advance(3 * HOUR);
+  const last = await given.open();
+  expect((await given.lease(last)).toSorted()).toEqual(IDS);
+  await last.close();
+});
+
 describe("a condition that does not hold although nothing stands in its way", () => {
   test("is no message that was stored", async () => {
     const { memory, open, world } = stage();

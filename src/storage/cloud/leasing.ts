@@ -145,8 +145,14 @@ export class Leasing {
     if (found !== undefined) await endings.end(undefined, found.state);
     if (found !== undefined && isMarkerOf(marker, found.state)) return undefined;
     if (marker.version > 0) part.marks.drop(marker);
-    else await part.marks.dropAbandoned(marker);
+    else if (await part.marks.dropAbandoned(marker)) await this.#restore(marker);
     return undefined;
+  }
+
+  /** Whoever sends an outbox after a long time puts the same markers as who has left it. */
+  async #restore(marker: Marker): Promise<void> {
+    const isThere = (await this.#headOf(marker)) !== undefined;
+    if (isThere) await this.#parts.part.marks.put(marker);
   }
 
   /** The state that a marker is of. One that is damaged leaves the queue, with its message (P6). */

@@ -49,7 +49,10 @@ export class Marks {
     const startedAt = this.#time.now();
     await this.#objects.put(markerKey(marker), NOTHING);
     if (this.#time.now() - startedAt > BEGIN_MS) throw new QueueError("this process was stopped");
-    return await write();
+    const written = await write();
+    // One that others have put long ago may be thrown away at this moment, by who saw it without what belongs to it.
+    if (startedAt - marker.at > ABANDONED_MS / 2) await this.put(marker);
+    return written;
   }
 
   /** Puts one whose state is in force. */
@@ -84,12 +87,18 @@ export class Marks {
     this.#removals.sweep(key);
   }
 
-  /** Drops one whose state was not there, if by now nobody is going to write it. */
-  async dropAbandoned(marker: Marker): Promise<void> {
+  /**
+   * Drops one of which nothing was there, if by now nobody is going to write that. True: it is gone, and who has looked for it
+   * before should do so once more.
+   */
+  async dropAbandoned(marker: Marker): Promise<boolean> {
     const now = this.#time.now();
-    if (now - marker.at < ABANDONED_MS && marker.phase !== "held") return;
+    if (now - marker.at < ABANDONED_MS && marker.phase !== "held") return false;
     const { objects } = await this.#objects.list(markerKey(marker), "", 1);
     const [found] = objects;
-    if (found !== undefined && now - found.storedAt > ABANDONED_MS) this.drop(marker);
+    if (found === undefined || now - found.storedAt <= ABANDONED_MS) return false;
+    this.#view.forget(found.key);
+    await this.#removals.remove(found.key);
+    return true;
   }
 }
