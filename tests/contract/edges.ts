@@ -201,9 +201,9 @@ export function edgeContract(name: string, open: OpenStorage): void {
 
     test("however many leases end at the same time, all of that mail is found", async () => {
       await using at = await opened();
-      const made = Array.from({ length: 1200 }, () => envelope());
+      const made = Array.from({ length: at.many(1200) }, () => envelope());
       const ids = await at.storage.write(made, at.now());
-      expect(await at.lease(1200)).toHaveLength(1200);
+      expect(await at.lease(1200)).toHaveLength(made.length);
       expect(await at.storage.nextDue()).toBeNull();
       at.world.advance(LATER);
       expect(await at.storage.nextDue()).not.toBeNull();

@@ -34,7 +34,7 @@ describeWithPeers(CEPH_PEERS, "the cloud engine on Ceph", () => {
         clockDifferenceMs: () => AHEAD_MS,
       },
     );
-    return { storage, hasNews: true, [Symbol.asyncDispose]: () => storage.close() };
+    return { storage, hasNews: true, isCostly: true, [Symbol.asyncDispose]: () => storage.close() };
   });
 
   severalContract("cloud on Ceph", () => cephStoreServer(ceph, bucket));
