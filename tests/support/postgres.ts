@@ -1,4 +1,5 @@
 import { existsSync, mkdirSync, readFileSync, rmSync } from "node:fs";
+import { codeOf } from "../../src/lib/error-code.ts";
 import { type Child, startChild } from "./child.ts";
 import { freePort } from "./free-port.ts";
 import { PEERS } from "./peers.ts";
@@ -56,7 +57,7 @@ export async function startPostgres(
 
   const pids = (): readonly number[] => (server === undefined ? [] : family(server.pid));
   const signal = (name: NodeJS.Signals): void => {
-    for (const pid of pids()) process.kill(pid, name);
+    for (const pid of pids()) signalOne(pid, name);
   };
 
   const postgres: Postgres = {
@@ -123,6 +124,15 @@ export async function startPostgres(
   await postgres.start();
   await postgres.query("CREATE DATABASE queue", "postgres");
   return postgres;
+}
+
+/** One that has ended meanwhile is none: the server's own processes come and go. */
+function signalOne(pid: number, name: NodeJS.Signals): void {
+  try {
+    process.kill(pid, name);
+  } catch (error) {
+    if (codeOf(error) !== "ESRCH") throw error;
+  }
 }
 
 function program(name: string): string {
