@@ -92,6 +92,22 @@ describe("nodes on one object store", () => {
     await Promise.all([late.close(), quick.close()]);
   });
 
+  test("what one finds who only counts is told to whoever waits, new mail and leases that are over", async () => {
+    const { store } = real();
+    const [edge, relay] = [await open(store), await open(store, { pollMs: 20 })];
+    const { signal } = new AbortController();
+    const [id = ""] = await edge.write([envelope()], now());
+    await until("it is counted", async () => (await relay.nextDue()) !== null);
+    expect(await relay.wait(signal)).toEqual([]);
+    const tenure = { holder: "dead", until: now() + 200 };
+    await until("it is leased", async () => (await edge.lease(now(), 1, tenure)).length > 0);
+    await until("it has ended", async () => ((await relay.nextDue()) ?? 0) <= now());
+    expect(await relay.wait(signal)).toEqual([]);
+    const leases = await relay.lease(now(), 1, { holder: "relay", until: now() + MINUTE });
+    expect(leases.map((lease) => lease.id)).toEqual([id]);
+    await Promise.all([edge.close(), relay.close()]);
+  });
+
   test("a marker whose mail is still on its way is left alone", async () => {
     const { store } = real();
     const arrived = Promise.withResolvers<void>();

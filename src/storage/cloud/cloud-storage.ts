@@ -124,8 +124,7 @@ export class CloudStorage implements QueueStorage {
 
   async nextDue(): Promise<number | null> {
     const { view, lookout, part } = this.#parts;
-    await lookout.freshen();
-    const now = part.time.now();
+    const now = await lookout.glance();
     const due = view.nextDue(now);
     // What was not listed yet may be due.
     const known = lookout.isBehind ? Math.min(due ?? now, now) : due;

@@ -53,6 +53,8 @@ export class Lookout {
   #flushSeen: number;
   #isNews = false;
   #looking: Promise<number> | undefined;
+  /** What those have found who take nothing. */
+  #untold = 0;
 
   constructor(parts: LookoutParts) {
     this.#parts = parts;
@@ -78,12 +80,30 @@ export class Lookout {
 
   /** Looks if what is known is old, or not all of it; whether it has. */
   async freshen(): Promise<boolean> {
+    return (await this.#freshen()) !== undefined;
+  }
+
+  /** The same for one who takes nothing: those who wait are told of what it finds. Resolves with the instant it is about. */
+  async glance(): Promise<number> {
+    const found = (await this.#freshen()) ?? 0;
+    const { view, time } = this.#parts;
+    const now = time.now();
+    this.#untold += found + view.ripen(now);
+    return now;
+  }
+
+  /** How many were found by such, for one who waits. */
+  takeUntold(): number {
+    const untold = this.#untold;
+    this.#untold = 0;
+    return untold;
+  }
+
+  async #freshen(): Promise<number | undefined> {
     const now = this.#parts.time.now();
     const age = now - this.#lookedAt;
     const isOld = age < 0 || age >= this.#parts.pollMs || (this.#isNews && age >= NEWS_MS);
-    if (!isOld && !this.isBehind) return false;
-    await this.look();
-    return true;
+    return isOld || this.isBehind ? await this.look() : undefined;
   }
 
   /** Looks now; resolves with how many it found that are due and that were not known. One look at a time. */

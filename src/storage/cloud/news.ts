@@ -75,7 +75,7 @@ export class NewsWatch {
     const { lookout, leasing, pollMs, wakeUp } = this.#parts;
     const slowest = pollMs * (wakeUp === undefined ? IDLE_FACTOR : WOKEN_FACTOR);
     try {
-      const found = await lookout.look();
+      const found = (await lookout.look()) + lookout.takeUntold();
       await leasing.doChores();
       this.#pauseMs = found > 0 ? pollMs : Math.min(this.#pauseMs * SLOWER, slowest);
       if (lookout.isBehind) this.#pauseMs = 0;
