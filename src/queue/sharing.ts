@@ -259,6 +259,7 @@ export class Sharing {
 
   /** Deliveries that could be under way if there were only this node. */
   #wants({ delivering, waiting, reserved, throttle }: Lane): number {
+    if (this.#isStopped) return delivering;
     const { clock, limitMax, deliveriesMax } = this.#parts;
     const most = Math.min(limitOf(throttle, clock.now()), limitMax, deliveriesMax);
     return Math.max(delivering, Math.min(delivering + waiting.length + reserved, most));

@@ -237,6 +237,20 @@ describe("a limit that nodes share", () => {
     expect(hop.open).toBe(LIMIT);
   });
 
+  test("a node that stops wants nothing any more, also while mail is being written there", async () => {
+    const { world, start } = cluster({ limit: 1 });
+    const [leaving, staying] = [start(), start()];
+    leaving.kept.write = () => new Promise(() => undefined);
+    void leaving.queue.enqueue(mail("x@to.test"));
+    await world.advance(50);
+    const stopped = leaving.queue.drain(new AbortController().signal);
+    await world.advance(50);
+    await stopped;
+    await send(staying, 100, world.clock.now());
+    await world.advance(100 * DELIVERY_MS + SECOND);
+    expect(staying.delivered).toBe(100);
+  });
+
   test("a node that had to leave deliveries behind asks for no places any more", async () => {
     const { world, ledger, start } = cluster();
     const node = start();
