@@ -119,10 +119,14 @@ export class Outboxes {
   /** The state stays for a while when its message is gone: others have to see that the outbox was sent. */
   async #endSent(known: KnownState, head: MailHead): Promise<void> {
     const { states, part, endings } = this.#parts;
+    const name = nameOf(known.state);
     const stripped = withOutbox(known.state, undefined, changeNow(part));
-    if ((await states.overwrite(known, stripped)) === undefined) throw notYet(known.state.id);
-    await endings.end(head, stripped);
-    part.marks.ended(markerOf(known.state), stateKey(nameOf(stripped)));
+    // It may have been done before, by this node too.
+    const after = (await states.overwrite(known, stripped)) ?? (await states.read(name));
+    if (after === undefined) return part.marks.drop(markerOf(known.state));
+    if (after.state.outbox !== undefined) throw notYet(known.state.id);
+    await endings.end(head, after.state);
+    part.marks.ended(markerOf(known.state), stateKey(name));
   }
 
   /** Rejects while the message is part of an outbox that is not sent. */
