@@ -3,7 +3,7 @@ import { Heap } from "./heap.ts";
 import { type Marker, markerKey } from "./marker.ts";
 
 /** Markers in memory. */
-export const MARKERS_MAX = 100_000;
+const MARKERS_MAX = 100_000;
 /** When that is too much, so many of each destination stay; if that is not enough, none. */
 const PER_DOMAIN_LEFT = 10;
 /** Markers of what is not due yet: they only tell when to look next. */

@@ -1,5 +1,5 @@
 /** Requests of one call that are under way at once. */
-export const PARALLEL_MAX = 32;
+const PARALLEL_MAX = 32;
 
 /** Does `work` for each, a bounded number at a time; the results in the same order. All have ended when it rejects. */
 export async function inParallel<T, R>(

@@ -187,6 +187,6 @@ function refusable<T>(make: () => T): T | LostLeaseError {
   }
 }
 
-export function lost(id: string, holder: string): LostLeaseError {
+function lost(id: string, holder: string): LostLeaseError {
   return new LostLeaseError(`message ${id} is not leased to ${holder}`);
 }
