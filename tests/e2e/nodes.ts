@@ -33,7 +33,7 @@ export function edgeOnly(spool: string, args: readonly string[] = []): Promise<D
 export function relayOnly(
   spool: string,
   hop: LedgerReceiver,
-  args: readonly string[] = LEASE,
+  args: readonly string[] = [],
 ): Promise<Daemon> {
   return startDaemon({ spool, relayOnly: true, args: [...to(hop), ...args, ...QUICK] });
 }
@@ -66,12 +66,12 @@ export function nodeScenarios(name: string, server: () => SharedServer): void {
     await using hop = await ledgerReceiver();
     const spool = server().spool("heirs");
     await using edge = await edgeOnly(spool);
-    await using dying = await relayOnly(spool, hop);
+    await using dying = await relayOnly(spool, hop, LEASE);
     hop.pause();
     const client = ledgerClient();
     await client.sendSome(edge.smtpPort, 2, 6);
     await until("they are leased", async () => (await queueOf(edge)).states.active === 6);
-    await using heir = await relayOnly(spool, hop);
+    await using heir = await relayOnly(spool, hop, LEASE);
     const before = await holdersOf(edge);
     expect(before.size).toBe(1);
     expect([...before][0]).toMatch(/^.+\/[0-9A-Z]{16}$/u);
@@ -109,7 +109,7 @@ export function nodeScenarios(name: string, server: () => SharedServer): void {
     const client = ledgerClient();
     await client.sendSome(edge.smtpPort, 2, 12);
     await until("they are leased", async () => (await queueOf(edge)).states.active === 12);
-    await using heir = await relayOnly(spool, hop, []);
+    await using heir = await relayOnly(spool, hop);
     expect(await stopping.stop()).toBe(0);
     await drained(heir, 5000);
     expect([hop.taken.size, hop.count()]).toEqual([12, 12]);
@@ -148,7 +148,7 @@ export function nodeScenarios(name: string, server: () => SharedServer): void {
     const client = ledgerClient();
     await client.sendSome(edge.smtpPort, 8, MOVED);
     await using there = await relayOnly(next, hop);
-    await using here = await relayOnly(old, hop, [...LEASE, "--set", "queue.deliveries_max=1"]);
+    await using here = await relayOnly(old, hop, ["--set", "queue.deliveries_max=1"]);
     const transfer = () =>
       startChild([...productCommand(), "transfer", "--from", old, "--to", next]);
     const first = transfer();

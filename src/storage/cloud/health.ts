@@ -5,6 +5,9 @@ import { storeError } from "../store-error.ts";
 /** How often a store in trouble is asked whether it is well again. */
 const ASK_MS = 1000;
 
+/** Whoever asks whether the store is well hears something after so long, though a request may be tried for longer. */
+const PROBE_MS = 3000;
+
 /** Whether mail can be stored (P7), and why not. */
 export interface Health {
   /** As `QueueStorage.refusal`. */
@@ -49,12 +52,11 @@ export function openHealth(clock: Clock, write: () => Promise<unknown>): Health 
   return {
     refusal: () => trouble,
     async probe() {
-      try {
-        await write();
-        recover();
-      } catch (error) {
+      const asked = write().then(recover, (error: unknown) => {
         throw this.failed("the store cannot be written", error);
-      }
+      });
+      // Who is slow is not in trouble yet.
+      await inTime(clock, asked, () => trouble);
     },
     failed(what, error) {
       if (trouble === undefined) {
@@ -74,6 +76,23 @@ export function openHealth(clock: Clock, write: () => Promise<unknown>): Health 
       cancel?.();
     },
   };
+}
+
+async function inTime(
+  clock: Clock,
+  work: Promise<void>,
+  known: () => string | undefined,
+): Promise<void> {
+  const late = Promise.withResolvers<never>();
+  const cancel = clock.after(PROBE_MS, () => {
+    const text = `the object store gave no answer in ${PROBE_MS / 1000} seconds`;
+    late.reject(new QueueError(known() ?? text));
+  });
+  try {
+    await Promise.race([work, late.promise]);
+  } finally {
+    cancel();
+  }
 }
 
 function textOf(error: unknown): string {
