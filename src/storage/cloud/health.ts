@@ -16,6 +16,8 @@ export interface Health {
   probe(): Promise<void>;
   /** A request failed; what it failed with, for the caller to throw. */
   failed(what: string, error: unknown): QueueError;
+  /** The same where the store may be well: some answer so to whoever lost a race. It is asked before it counts as in trouble. */
+  doubted(what: string, error: unknown): QueueError;
   /** Called when the store is well again. */
   onBack(tell: () => void): void;
   stop(): void;
@@ -26,19 +28,25 @@ export function openHealth(clock: Clock, write: () => Promise<unknown>): Health 
   const listeners: (() => void)[] = [];
   let trouble: string | undefined;
   let isStopped = false;
+  let isAsking = false;
   let cancel: (() => void) | undefined;
 
   async function ask(): Promise<void> {
+    if (isAsking) return;
+    isAsking = true;
     try {
       await write();
       recover();
     } catch (error) {
       trouble = textOf(error);
       askLater();
+    } finally {
+      isAsking = false;
     }
   }
 
   function askLater(): void {
+    cancel?.();
     if (!isStopped) cancel = clock.after(ASK_MS, () => void ask());
   }
 
@@ -63,12 +71,11 @@ export function openHealth(clock: Clock, write: () => Promise<unknown>): Health 
         trouble = textOf(error);
         askLater();
       }
-      return error instanceof QueueError
-        ? new QueueError(`${what}: ${error.message}`, {
-            cause: error,
-            ...(error.reply && { reply: error.reply }),
-          })
-        : storeError(what, error);
+      return toldAs(what, error);
+    },
+    doubted(what, error) {
+      if (trouble === undefined && !isStopped) void ask();
+      return toldAs(what, error);
     },
     onBack: (tell) => void listeners.push(tell),
     stop() {
@@ -76,6 +83,12 @@ export function openHealth(clock: Clock, write: () => Promise<unknown>): Health 
       cancel?.();
     },
   };
+}
+
+function toldAs(what: string, error: unknown): QueueError {
+  if (!(error instanceof QueueError)) return storeError(what, error);
+  const { message, reply } = error;
+  return new QueueError(`${what}: ${message}`, { cause: error, ...(reply && { reply }) });
 }
 
 async function inTime(

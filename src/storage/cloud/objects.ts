@@ -25,7 +25,8 @@ export class Objects {
   }
 
   put(key: string, bytes: Uint8Array, condition?: PutCondition): Promise<string | undefined> {
-    return this.#done("cannot write", () => this.#store.put(key, bytes, condition));
+    const isRace = condition !== undefined;
+    return this.#done("cannot write", () => this.#store.put(key, bytes, condition), isRace);
   }
 
   get(key: string, range?: OctetRange): Promise<StoredObject | undefined> {
@@ -74,14 +75,14 @@ export class Objects {
     await Promise.allSettled(this.#running);
   }
 
-  async #done<T>(what: string, begin: () => Promise<T>): Promise<T> {
+  async #done<T>(what: string, begin: () => Promise<T>, isRace = false): Promise<T> {
     this.requireOpen();
     const work = begin();
     this.#running.add(work);
     try {
       return await work;
     } catch (error) {
-      throw this.#health.failed(what, error);
+      throw isRace ? this.#health.doubted(what, error) : this.#health.failed(what, error);
     } finally {
       this.#running.delete(work);
     }
