@@ -110,7 +110,7 @@ test("a node that waits looks once a second at most, and less when nothing comes
     return clock.after(delayMs, run);
   };
   const memory = objectMemory(clock.now);
-  const world = withoutLongWaits({ ...rest, clock: { ...clock, after } });
+  const world = withoutLongWaits({ ...rest, clock: { ...clock, after } }, 10_000);
   const node = await openCloudStorage(
     { freshBytesMax: 1e6 },
     { world, emit: () => undefined, objectStore: memory.store },

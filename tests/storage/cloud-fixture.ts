@@ -15,12 +15,13 @@ export function cephStoreServer(ceph: Ceph, bucket: string): StoreServer {
   };
 }
 
-const LONG_MS = 10_000;
+/** As long as a probe waits. */
+const LONG_MS = 3000;
 
 /** The same world, in which what is to be done much later does not come: where timers go off at once, it would. */
-export function withoutLongWaits(world: World): World {
+export function withoutLongWaits(world: World, longMs: number = LONG_MS): World {
   const { clock } = world;
   const after = (delayMs: number, run: () => void) =>
-    delayMs < LONG_MS ? clock.after(delayMs, run) : () => undefined;
+    delayMs < longMs ? clock.after(delayMs, run) : () => undefined;
   return { ...world, clock: { ...clock, after } };
 }
