@@ -11,7 +11,7 @@ export interface DatabaseError {
 }
 
 /** Reads an error of `Bun.SQL`; `undefined` for anything else. */
-export function databaseError(error: unknown): DatabaseError | undefined {
+function databaseError(error: unknown): DatabaseError | undefined {
   if (!(error instanceof Bun.SQL.PostgresError)) return undefined;
   return { code: error.errno ?? error.code, message: error.message };
 }

@@ -20,7 +20,7 @@ const MAJOR_MIN = 7;
 const SYNCED_MIN = 7.2;
 
 /** Asks every primary. Where CONFIG is forbidden, INFO says most of it. */
-export async function serverFacts(connection: Connection): Promise<readonly ServerFacts[]> {
+async function serverFacts(connection: Connection): Promise<readonly ServerFacts[]> {
   const configs = await connection.everywhere("config", ["GET", "*"]);
   const infos = await connection.everywhere("info", []);
   return configs.map((config, index) => factsOf(configOf(config), infoOf(infos[index])));
