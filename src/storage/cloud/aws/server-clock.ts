@@ -18,11 +18,6 @@ export class ServerClock {
     return this.#differenceMs;
   }
 
-  /** Whether any answer told the time yet. */
-  get isKnown(): boolean {
-    return this.#high < Number.POSITIVE_INFINITY;
-  }
-
   /** An answer to what was sent and received at these instants of this node's clock. */
   note(date: string | null, sentAt: number, receivedAt: number): void {
     const server = Date.parse(date ?? "");
