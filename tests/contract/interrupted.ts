@@ -211,7 +211,8 @@ async function again(step: Step, node: QueueStorage, scene: Scene): Promise<void
   });
 }
 
-async function prepared(stage: Stage) {
+/** A scene for every step, none of which is about the messages of another. */
+export async function prepared(stage: Pick<Stage, "node" | "witness">) {
   return await Promise.all(
     STEPS.map(async (step, index) => {
       const ids = Array.from({ length: 4 }, (_, place) => idOf(index * 10 + place));
@@ -223,9 +224,9 @@ async function prepared(stage: Stage) {
 }
 
 /** Each step is done again by who asked for it; nothing of the queue is damaged, and all of it can be ended. */
-async function allComeToTheirEnd(
+export async function allComeToTheirEnd(
   scenes: Awaited<ReturnType<typeof prepared>>,
-  { node, witness }: Stage,
+  { node, witness }: Pick<Stage, "node" | "witness">,
 ): Promise<void> {
   for (const { step, scene } of scenes) await again(step, node, scene);
   await until("mail is taken", () => node.refusal() === undefined);
@@ -253,7 +254,7 @@ function isFinal(error: unknown): boolean {
 }
 
 /** What a client may hear of it: come again later. */
-function requireTemporary(error: unknown): void {
+export function requireTemporary(error: unknown): void {
   expect(error).toBeInstanceOf(QueueError);
   expect(error).not.toBeInstanceOf(CorruptError);
   expect(isFinal(error)).toBe(false);

@@ -4,6 +4,7 @@ import type { Clock } from "../../lib/world.ts";
 import { QueueError } from "../../mail/queue-error.ts";
 import { messageOf, openError } from "./errors.ts";
 import { SCRIPTS, type ScriptName } from "./lua.ts";
+import { waitingForSlot } from "./lua-moving.ts";
 import { type RedisAddress, shownRedisUrl } from "./redis-url.ts";
 
 /** What a command takes. */
@@ -18,9 +19,8 @@ const RETRY_MAX_MS = 1000;
 /** One connection to Redis, or to a cluster of it: the only file that knows the client library. */
 export interface Connection {
   /**
-   * Runs a script on a queue. What is asked for in the same turn of the event loop, or while an answer is under way, goes
-   * to the server together and is synced by it together. Rejects with the server's error, or when the connection is
-   * lost: then nobody knows whether it was done, and it is not done again.
+   * Runs a script on a queue; the server does what is asked for in the order of asking. Rejects with the server's error, or
+   * when the connection is lost: then nobody knows whether it was done, and it is not done again.
    */
   run(script: ScriptName, base: string, args: readonly Argument[]): Promise<unknown>;
   /** The same, with bytes in the answer. */
@@ -155,6 +155,7 @@ function clientOf(address: RedisAddress, state: State, silenceMs: number): Clien
     case "cluster":
       return new Cluster([...hosts], {
         ...COMMON,
+        scripts: scriptsOf(waitingForSlot),
         lazyConnect: true,
         redisOptions: options,
         clusterRetryStrategy: retryStrategy,
@@ -197,13 +198,17 @@ function retryOf(state: State): (times: number) => number | null {
 /** A command is done once or fails: neither kept for later nor sent again. */
 const COMMON = {
   enableOfflineQueue: false,
-  enableAutoPipelining: true,
-  // A read that blocks would hold up what comes behind it.
-  autoPipeliningIgnoredCommands: ["xread"],
-  scripts: Object.fromEntries(
-    Object.entries(SCRIPTS).map(([name, lua]) => [`queue_${name}`, { lua, numberOfKeys: 1 }]),
-  ),
+  // The library's own pipelines run one at a time, so that everything would wait for everything; batches are made here.
+  enableAutoPipelining: false,
+  scripts: scriptsOf((lua) => lua),
 };
+
+function scriptsOf(form: (lua: string) => string) {
+  const entries = Object.entries(SCRIPTS);
+  return Object.fromEntries(
+    entries.map(([name, lua]) => [`queue_${name}`, { lua: form(lua), numberOfKeys: 1 }]),
+  );
+}
 
 function optionsOf({ username, password, tls, caFile }: RedisAddress, silenceMs: number) {
   return {

@@ -38,14 +38,22 @@ export function troubleOf(error: unknown): string | undefined {
 const LOST =
   /^(?:Reached the max retries|Connection is closed|Stream isn't writeable|Command aborted)/u;
 
+/** What it says when it has tried again a few times; see `waitingForSlot`. */
+const MOVING = /^(?:TRYAGAIN|Too many Cluster redirections)/u;
+
 /** What clients hear of it: always temporary (P7). The message is for the log, and holds nothing of what was sent. */
 export function storeError(what: string, error: unknown): QueueError {
   if (error instanceof QueueError) return error;
-  const message = LOST.test(messageOf(error)) ? "the connection was lost" : messageOf(error);
+  const message = wordsOf(messageOf(error));
   const isFull = /^(?:OOM|MISCONF)/u.test(message);
   // The client's errors carry the command with all of its arguments.
   const cause = new Error(troubleOf(error) ?? message);
   return new QueueError(`${what}: ${cause.message}`, { reply: isFull ? FULL : SICK, cause });
+}
+
+function wordsOf(message: string): string {
+  if (LOST.test(message)) return "the connection was lost";
+  return MOVING.test(message) ? "the Redis cluster is moving the queue to another node" : message;
 }
 
 const SETUP_CODE = /^(?:ERR_TLS|ERR_SSL|ERR_OSSL|CERT_|DEPTH_|SELF_|UNABLE_|HOSTNAME_)/u;

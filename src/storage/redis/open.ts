@@ -53,7 +53,10 @@ export async function openRedisStorage(
     }
     const { clock } = world;
     const base = `{${address.prefix}}`;
-    const time = new ServerClock(clock, async () => serverTime?.() ?? (await timeOf(connection)));
+    const time = new ServerClock(
+      clock,
+      async () => serverTime?.() ?? (await timeOf(connection, base)),
+    );
     await time.measure();
     connection.onBack(() => void time.measure().catch(() => undefined));
     const newId = idMaker(clock.now, world.random);
@@ -97,7 +100,9 @@ async function complaintOf(
   }
 }
 
-async function timeOf(connection: Connection): Promise<number> {
-  const [seconds, micros] = (await connection.command("time", [])) as string[];
+/** Asked by the queue's key, so that it is that node of a cluster whose clock the queue goes by. */
+async function timeOf(connection: Connection, base: string): Promise<number> {
+  const ask = ["return redis.call('TIME')", 1, base];
+  const [seconds, micros] = (await connection.command("eval", ask)) as string[];
   return Number(seconds) * 1000 + Number(micros) / 1000;
 }
