@@ -26,6 +26,7 @@ export function queueJson(status: QueueStatus, now: number) {
     })),
     refusal: status.refusal ?? null,
     corrupt: status.corrupt,
+    store_requests: status.requests ?? null,
   };
 }
 

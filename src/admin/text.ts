@@ -41,8 +41,16 @@ export function queueText(status: QueueStatus, now: number): string {
     status.corrupt === 0
       ? ""
       : block("DAMAGED", [`${plural(status.corrupt, "record")} moved aside to corrupt/`]),
+    requestsText(status),
     destinationsText(status, now),
   ].join("");
+}
+
+/** What this process has asked of a store that charges for it. */
+function requestsText({ requests = {} }: QueueStatus): string {
+  const asked = Object.entries(requests).filter(([, times]) => times > 0);
+  const line = asked.map(([kind, times]) => `${kind} ${count(times)}`).join("   ");
+  return line === "" ? "" : block("requests", [line]);
 }
 
 function destinationsText({ destinations }: QueueStatus, now: number): string {

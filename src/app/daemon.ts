@@ -199,6 +199,7 @@ async function sampleOf(
     bytes: status.bytes,
     oldestSeconds: status.oldestAt === null ? null : Math.max(0, (now - status.oldestAt) / 1000),
     corrupt: status.corrupt,
+    ...(status.requests && { requests: status.requests }),
     delivering: status.delivering,
     waiting: status.waiting,
     connections: status.connections,

@@ -8,6 +8,8 @@ export interface MetricsSample {
   /** Age of the oldest message; `null` when the queue is empty. */
   readonly oldestSeconds: number | null;
   readonly corrupt: number;
+  /** Requests to the store by kind, where each costs. */
+  readonly requests?: Readonly<Record<string, number>>;
   readonly delivering: number;
   readonly waiting: number;
   readonly connections: { readonly open: number; readonly idle: number };
@@ -59,7 +61,7 @@ export function describeSample(
   gauge("process_start_time_seconds", "Start time since the Unix epoch in seconds.").value =
     startedAt / 1000;
   registry.gauge("slimta_build_info", "1, with the build in labels.").cell(build).value = 1;
-  const optional = optionalGauges(registry);
+  const optional = describeOptional(registry);
 
   return (sample) => {
     for (const [state, count] of Object.entries(sample.messages)) {
@@ -81,14 +83,19 @@ export function describeSample(
 }
 
 /** A family without a series is not shown, so that a value that is not known is not 0. */
-function optionalGauges(registry: Registry): (sample: MetricsSample) => void {
+function describeOptional(registry: Registry): (sample: MetricsSample) => void {
   const free = registry.gauge("slimta_disk_free_bytes", "Space that is free for mail.");
   const ratio = registry.gauge("slimta_disk_free_ratio", "Share of the file system that is free.");
   const dropped = registry.counter(
     "slimta_log_lines_dropped_total",
     "Log lines lost because nobody read them in time.",
   );
-  return ({ diskFreeBytes, diskFreeRatio, logLinesDropped }) => {
+  const requests = registry.counter(
+    "slimta_storage_requests_total",
+    "Requests to a store that charges for each, by kind, repetitions included.",
+  );
+  return ({ diskFreeBytes, diskFreeRatio, logLinesDropped, requests: sent = {} }) => {
+    for (const [kind, count] of Object.entries(sent)) requests.cell({ kind }).value = count;
     if (diskFreeBytes !== undefined) free.cell().value = diskFreeBytes;
     if (diskFreeRatio !== undefined) ratio.cell().value = diskFreeRatio;
     if (logLinesDropped !== undefined) dropped.cell().value = logLinesDropped;

@@ -264,6 +264,8 @@ export interface StorageInfo {
   readonly oldestAt: number | null;
   /** Records that were moved aside since the store was made (P6). */
   readonly corrupt: number;
+  /** Requests that this process has sent to its store, by kind, repetitions included, where each costs: the bill. */
+  readonly requests?: Readonly<Record<string, number>>;
 }
 
 /** The id is not stored (any more). */

@@ -29,6 +29,7 @@ test("GET /v1/queue has the agreed shape, as JSON also for curl", async () => {
     connections: { open: 25, idle: 5 },
     refusal: null,
     corrupt: 0,
+    store_requests: null,
   });
   const body = await json(app.request("/v1/queue"));
   expect((body.destinations as unknown[])[1]).toEqual({
@@ -42,13 +43,16 @@ test("GET /v1/queue has the agreed shape, as JSON also for curl", async () => {
   });
 });
 
-test("an empty queue has no oldest and nothing due", async () => {
-  const empty = { ...STATUS, size: 0, oldestAt: null, nextDue: null, refusal: "no space" };
+test("an empty queue has no oldest and nothing due, and may have cost requests", async () => {
+  const requests = { PUT: 24_000 };
+  const none = { size: 0, oldestAt: null, nextDue: null };
+  const empty = { ...STATUS, ...none, refusal: "no space", requests };
   const { app } = fakeApp({ control: { status: async () => empty } });
   expect(await json(app.request("/v1/queue"))).toMatchObject({
     oldest_seconds: null,
     next_due_at: null,
     refusal: "no space",
+    store_requests: requests,
   });
 });
 

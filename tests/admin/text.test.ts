@@ -31,6 +31,15 @@ test("the front page tells the story", async () => {
   }
 });
 
+test("the front page has the bill of a store that charges for requests", async () => {
+  expect(await page("/")).not.toContain("requests");
+  const requests = { PUT: 24_000, POST: 0, GET: 310 };
+  const status = async () => ({ ...STATUS, requests });
+  expect(await page("/", { control: { status } })).toContain(
+    "  requests      PUT 24,000   GET 310\n",
+  );
+});
+
 test("the front page says why mail is not accepted", async () => {
   const checks = { spool: "ok", space: "2.1 GiB free is less than 10 %" };
   const ready = async () => ({ status: "not-ready" as const, checks });

@@ -17,6 +17,7 @@ export interface QueueFacts {
   readonly connections: { readonly open: number };
   readonly destinations: readonly unknown[];
   readonly refusal: string | null;
+  readonly store_requests: Readonly<Record<string, number>> | null;
 }
 
 export async function queueOf(daemon: Daemon): Promise<QueueFacts> {

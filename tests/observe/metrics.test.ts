@@ -80,7 +80,11 @@ test("what is measured is asked for at each scrape; what is not known is not sho
   expect(await read("process_start_time_seconds")).toBe(1000);
   expect(await read("slimta_build_info", { version: "0.1.0", commit: 'a"b\\c\nd' })).toBe(1);
   expect((await scrape()).has("slimta_disk_free_bytes")).toBe(false);
-  const full = metricsAt(0, { ...SAMPLE, diskFreeBytes: 0, process: sampleProcess() });
+  expect((await scrape()).has("slimta_storage_requests_total")).toBe(false);
+  const requests = { PUT: 12, GET: 0 };
+  const full = metricsAt(0, { ...SAMPLE, diskFreeBytes: 0, requests, process: sampleProcess() });
+  expect(await full.read("slimta_storage_requests_total", { kind: "PUT" })).toBe(12);
+  expect(await full.read("slimta_storage_requests_total", { kind: "GET" })).toBe(0);
   expect(await full.read("slimta_disk_free_bytes")).toBe(0);
   expect(await full.read("process_resident_memory_bytes")).toBeGreaterThan(1e6);
 });

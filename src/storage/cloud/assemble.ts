@@ -2,6 +2,7 @@ import { idMaker } from "../../lib/id.ts";
 import type { World } from "../../lib/world.ts";
 import { type Emit, fanOut } from "../../observe/events.ts";
 import { FreshMessages } from "../fresh.ts";
+import type { StorageInfo } from "../storage.ts";
 import { Counts } from "./counts.ts";
 import { Doubts } from "./doubts.ts";
 import { DueView } from "./due-view.ts";
@@ -56,6 +57,8 @@ export interface CloudParts {
   readonly counts: Counts;
   readonly news: NewsWatch;
   readonly housekeeping: Housekeeping;
+  /** As `ObjectStore.requests`. */
+  requests(): StorageInfo["requests"];
   close(): Promise<void>;
 }
 
@@ -86,6 +89,7 @@ export async function assemble(given: CloudGiven): Promise<CloudParts> {
   });
   return {
     ...{ ...messages, part, health, view, lookout, leasing, counts, news, housekeeping },
+    requests: () => given.store.requests?.(),
     async close() {
       housekeeping.stop();
       news.close();

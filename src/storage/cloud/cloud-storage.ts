@@ -156,7 +156,9 @@ export class CloudStorage implements QueueStorage {
   }
 
   async getInfo(): Promise<StorageInfo> {
-    return await this.#parts.counts.info();
+    const info = await this.#parts.counts.info();
+    const requests = this.#parts.requests();
+    return requests === undefined ? info : { ...info, requests };
   }
 
   async wait(signal: AbortSignal): Promise<readonly News[] | null> {

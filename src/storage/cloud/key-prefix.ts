@@ -9,6 +9,7 @@ export function withKeyPrefix(store: ObjectStore, prefix: string): ObjectStore {
     stream: (key, start) => store.stream(prefix + key, start),
     remove: (keys) => store.remove(keys.map((key) => prefix + key)),
     upload: (key) => store.upload(prefix + key),
+    ...(store.requests && { requests: () => store.requests?.() ?? {} }),
     async list(query) {
       const { after } = query;
       const inner = { ...query, prefix: prefix + query.prefix };

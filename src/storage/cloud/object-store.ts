@@ -27,6 +27,9 @@ export interface ObjectStore {
 
   /** Opens an object that is written in parts, for a body that should not be in memory whole. */
   upload(key: string): ObjectUpload;
+
+  /** Requests sent so far, by kind, where each costs: the bill. */
+  requests?(): Readonly<Record<string, number>>;
 }
 
 /**

@@ -17,7 +17,7 @@ export interface S3Store extends ObjectStore {
   check(probeKey: string): Promise<StoreTraits>;
   /** The store's clock minus this node's in milliseconds, as the answers so far tell; 0 while they do not contradict that. */
   clockDifferenceMs(): number;
-  /** Requests sent so far: the bill. */
+  /** Repetitions included. */
   requests(): RequestCounts;
 }
 
