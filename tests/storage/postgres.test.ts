@@ -1,7 +1,9 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
+import { SQL } from "bun";
 import { realWorld } from "../../src/lib/world.ts";
 import { bodyContent } from "../../src/mail/content.ts";
 import { QueueError } from "../../src/mail/queue-error.ts";
+import { openInserter } from "../../src/storage/postgres/insert.ts";
 import { scheduleStatements } from "../../src/storage/postgres/schedule-statements.ts";
 import { tablesOf } from "../../src/storage/postgres/schema.ts";
 import { storeTime } from "../../src/storage/postgres/store-time.ts";
@@ -48,6 +50,28 @@ describeWithPeers(["postgres", "openssl"], "nodes on one PostgreSQL", () => {
     const clash = node.storage.write(both, 1, { ids: [idOf(2), idOf(1)], fresh: true });
     await expect(clash).rejects.toThrow(QueueError);
     expect(await ids(node.storage)).toEqual([idOf(1)]);
+  });
+
+  test("mail that comes to the database when nobody waits for it any more is not stored", async () => {
+    const { url, schema } = fresh();
+    await using node = await openNode(url);
+    const { insertFresh } = openInserter(
+      tablesOf(schema),
+      storeTime(realWorld.clock, false),
+      new WeakMap(),
+    );
+    const insert = async (number: number, deadline: number): Promise<void> => {
+      const message = { id: idOf(number), envelope: envelope(), due: 1 };
+      await using sql = new SQL({ url: server.url(), max: 1 });
+      using connection = await sql.reserve();
+      await insertFresh(connection, [message], { token: `token ${number}`, deadline });
+    };
+    await expect(insert(1, Date.now() - 1)).rejects.toThrow("too late");
+    await insert(2, Date.now() + 60_000);
+    expect(await ids(node.storage)).toEqual([idOf(2)]);
+    expect(await server.query(`SELECT token FROM "${schema}".outcome`)).toEqual([
+      { token: "token 2" },
+    ]);
   });
 
   test("what the database cannot store fails alone", async () => {

@@ -5,11 +5,11 @@ import { EPOCH_LEASED, type MessageRow } from "../message-row.ts";
 import { LostLeaseError, NotFoundError } from "../storage.ts";
 import { isAboutData } from "./errors.ts";
 import type { Inserter, NewMessage } from "./insert.ts";
-import type { News } from "./news.ts";
+import type { News, NewsItem } from "./news.ts";
 import { COLUMNS, type Row } from "./rows.ts";
 import { epochOf, type Tables } from "./schema.ts";
 import type { StoreTime } from "./store-time.ts";
-import type { Transaction } from "./transaction.ts";
+import type { Transactions } from "./transaction.ts";
 
 /** One change of one message. */
 export interface Change {
@@ -30,7 +30,7 @@ export type Changed = MessageRow;
 export interface ChangesParts {
   readonly tables: Tables;
   readonly time: StoreTime;
-  readonly transaction: Transaction;
+  readonly transactions: Transactions;
   readonly inserter: Inserter;
   readonly news: Pick<News, "tell">;
   /** Large bodies that a message had which is gone. */
@@ -75,7 +75,8 @@ async function applyChanges(
   parts: ChangesParts,
 ): Promise<readonly (Changed | Error)[]> {
   const bodies: string[] = [];
-  const results = await parts.transaction(async (connection) => {
+  const news: NewsItem[] = [];
+  const results = await parts.transactions.run(async (connection) => {
     const ids = [...new Set(items.map(({ id }) => id))];
     const rows = await lock(connection, ids, parts);
     const before = new Map(rows.map((row) => [row.id, row]));
@@ -90,11 +91,12 @@ async function applyChanges(
       remove(connection, gone, parts.tables),
       replace(connection, changed, parts.tables),
       parts.inserter.insert(connection, sorted(made.flatMap(({ bounces = [] }) => bounces))),
-      parts.news.tell(connection, newsOf(made, after)),
     ]);
-    bodies.splice(0, bodies.length, ...ended);
+    bodies.push(...ended);
+    news.push(...newsOf(made, after));
     return applied;
   });
+  parts.news.tell(news);
   if (bodies.length > 0) parts.onBodies(bodies);
   return results;
 }
@@ -160,7 +162,10 @@ async function replace(
   );
 }
 
-function newsOf(made: readonly Change[], after: ReadonlyMap<string, MessageRow | null>) {
+function newsOf(
+  made: readonly Change[],
+  after: ReadonlyMap<string, MessageRow | null>,
+): readonly NewsItem[] {
   return made.flatMap(({ id, isNews }) => {
     const row = after.get(id);
     return isNews && row && row.epoch < EPOCH_LEASED ? [{ id, timestamp: row.due }] : [];

@@ -3,7 +3,7 @@ import type { Clock } from "../../lib/world.ts";
 import { isAboutData, isConflict, reasonOf, storeError } from "./errors.ts";
 
 /** One piece of work has its connection and its answer within this time, or is given up. */
-const WORK_MS_MAX = 10_000;
+export const WORK_MS_MAX = 10_000;
 /** While the database cannot be used it is tried so often, whether anybody asks or not. */
 const RETRY_MS = 1000;
 

@@ -26,6 +26,12 @@ export function isConflict(error: unknown): boolean {
   return databaseError(error)?.code.startsWith("40") ?? false;
 }
 
+/** The server itself said that it failed, and goes on: nothing of the transaction is left. */
+export function isRolledBack(error: unknown): boolean {
+  const cause = error instanceof QueueError ? error.cause : error;
+  return cause instanceof Bun.SQL.PostgresError && cause.severity === "ERROR";
+}
+
 /** What clients hear: always temporary (P7), and nothing of the database's insides. */
 export function storeError(cause: unknown): QueueError {
   if (cause instanceof QueueError) return cause;

@@ -6,8 +6,10 @@ import type { Envelope } from "../../mail/envelope.ts";
 import { EPOCH_HELD, EPOCH_LEASED, newRow } from "../message-row.ts";
 import { recordText } from "../record.ts";
 import type { Settlement } from "../storage.ts";
+import { storeError } from "./errors.ts";
 import { epochOf, type Tables } from "./schema.ts";
 import type { StoreTime } from "./store-time.ts";
+import { leaveInTime, type Step } from "./transaction.ts";
 
 /** A message that is about to be stored. */
 export interface NewMessage {
@@ -23,23 +25,56 @@ export interface NewMessage {
 export type StoredBodies = WeakMap<SourceBody, string>;
 
 export interface Inserter {
+  /**
+   * Stores all of them in one step of its own, in one statement; fails when an id is taken, or when it came to the database
+   * too late for whoever waits.
+   */
+  insertFresh(connection: ReservedSQL, messages: readonly NewMessage[], step: Step): Promise<void>;
   /** Sends what stores all of them; resolves with the ids that were not stored before. Not durable before the commit. */
   insert(connection: ReservedSQL, messages: readonly NewMessage[]): Promise<ReadonlySet<string>>;
 }
 
 /**
- * The statement that stores messages, the same for one and for a hundred: the small facts in one parameter as JSON, all
- * bytes in another one behind each other.
+ * The statements that store messages, the same for one and for a hundred: the small facts in one parameter as JSON, all bytes
+ * in another one behind each other.
  */
 export function openInserter(
   tables: Tables,
   time: StoreTime,
   bodies: Pick<StoredBodies, "get">,
 ): Inserter {
+  const absent = statement(tables, time, {
+    from: "given",
+    onConflict: "ON CONFLICT (id) DO NOTHING",
+  });
+  const inTime = leaveInTime(tables, { token: "$4", deadline: "$5", now: time.sql("$3") });
+  const fresh = `WITH token AS (${inTime}), ${statement(tables, time, { from: "given, token" })}`;
+  const valuesOf = (messages: readonly NewMessage[]): readonly unknown[] => {
+    const { facts, bytes } = packed(messages, time, bodies);
+    return [JSON.stringify(facts), bytes, time.now()];
+  };
+  return {
+    async insertFresh(connection, messages, { token, deadline }) {
+      const values = [...valuesOf(messages), token, deadline];
+      const rows = await connection.unsafe(fresh, values);
+      if (rows.length === 0) throw storeError(new Error("it had the mail too late"));
+    },
+    async insert(connection, messages) {
+      if (messages.length === 0) return new Set();
+      const rows = await connection.unsafe(`WITH ${absent}`, [...valuesOf(messages)]);
+      return new Set(rows.map(({ id }: { id: string }) => id));
+    },
+  };
+}
+
+/** The common end of both statements. Whoever inserts the same ids does it in the same order: nobody waits in a circle. */
+function statement(
+  tables: Tables,
+  time: StoreTime,
+  { from, onConflict = "" }: { readonly from: string; readonly onConflict?: string },
+): string {
   const { message, record } = tables;
-  // Whoever inserts the same ids does it in the same order: nobody waits in a circle.
-  const text = `
-    WITH given AS (
+  return `given AS (
       SELECT * FROM json_to_recordset($1::text::json) AS given (
         id text, held boolean, due float8, domain text, size float8, attempts int, received_at float8, sender text,
         recipients int, state text, holder text, lease_ms float8, crc bigint, at int, envelope int, bytes int, body text)
@@ -48,20 +83,12 @@ export function openInserter(
         lease_until)
       SELECT id, CASE WHEN held THEN ${EPOCH_HELD} WHEN holder IS NULL THEN ${epochOf(tables)} ELSE ${EPOCH_LEASED} END,
         due, domain, size, attempts, received_at, sender, recipients, state, holder, ${time.sql("$3")} + lease_ms
-      FROM given ORDER BY id COLLATE "C" ON CONFLICT (id) DO NOTHING RETURNING id
+      FROM ${from} ORDER BY id COLLATE "C" ${onConflict} RETURNING id
     )
     INSERT INTO ${record} (id, crc, envelope, bytes, body)
     SELECT id, crc, substring($2::bytea FROM at FOR envelope),
       CASE WHEN body IS NULL THEN substring($2::bytea FROM at + envelope FOR bytes) END, body
     FROM given JOIN added USING (id) RETURNING id`;
-  return {
-    async insert(connection, messages) {
-      if (messages.length === 0) return new Set();
-      const { facts, bytes } = packed(messages, time, bodies);
-      const rows = await connection.unsafe(text, [JSON.stringify(facts), bytes, time.now()]);
-      return new Set(rows.map(({ id }: { id: string }) => id));
-    },
-  };
 }
 
 function packed(

@@ -1,7 +1,8 @@
-import type { ReservedSQL } from "bun";
 import type { Clock } from "../../lib/world.ts";
+import type { Connections } from "./connections.ts";
 import { openListener } from "./listener.ts";
 import type { Tables } from "./schema.ts";
+import { openTeller } from "./teller.ts";
 
 /** A message that is due at `timestamp`, written or made so by another node. */
 export interface NewsItem {
@@ -11,10 +12,10 @@ export interface NewsItem {
 
 /** What nodes tell each other: hints and never the truth, which is in the tables. */
 export interface News {
-  /** Sends what tells the other nodes of messages; they hear of it when the transaction commits, and only then. */
-  tell(connection: ReservedSQL, items: readonly NewsItem[]): Promise<void>;
+  /** Tells the other nodes soon of messages that are stored. */
+  tell(items: readonly NewsItem[]): void;
   /** The same about everything that waits. */
-  tellOfAll(connection: ReservedSQL): Promise<void>;
+  tellOfAll(): void;
   /**
    * Resolves with what others told since the last call; with nothing when it is time to look at the store all the same,
    * since news may have been missed. `null` once closed, and when `signal` aborts.
@@ -26,10 +27,15 @@ export interface News {
 
 /** News that nobody has asked for yet; of more only this is kept: whoever looks at the store finds the rest. */
 const ITEMS_MAX = 1000;
-/** PostgreSQL carries a little less than 8000 octets in one notification. */
-const PAYLOAD_ITEMS_MAX = 100;
 /** Whoever waits looks at the store this often at least: news may get lost, and nodes may die. */
 export const LOOK_MS = 2000;
+
+export interface NewsParts {
+  readonly clock: Clock;
+  readonly connections: Connections;
+  /** A name of this node that no other has. */
+  readonly node: string;
+}
 
 /**
  * News by LISTEN and NOTIFY on a connection of its own. When that is lost it comes back by itself, with a look at the
@@ -38,7 +44,7 @@ export const LOOK_MS = 2000;
 export async function openNews(
   client: Bun.SQL.PostgresOrMySQLOptions,
   { channel }: Tables,
-  { clock, node }: { readonly clock: Clock; readonly node: string },
+  { clock, connections, node }: NewsParts,
 ): Promise<News> {
   const items = new Map<string, NewsItem>();
   let isTimeToLook = false;
@@ -63,25 +69,13 @@ export async function openNews(
   }
 
   const own = { client, channel, clock, onHeard: hear, onListening: look };
+  const teller = openTeller({ channel, clock, connections, node });
   const listener = await openListener(own);
   isTimeToLook = false;
 
   return {
-    async tell(connection, told) {
-      if (told.length === 0) return;
-      const payloads = Array.from(
-        { length: Math.ceil(told.length / PAYLOAD_ITEMS_MAX) },
-        (_, page) =>
-          payloadOf(node, told.slice(page * PAYLOAD_ITEMS_MAX).slice(0, PAYLOAD_ITEMS_MAX)),
-      );
-      await connection.unsafe("SELECT pg_notify($1, payload) FROM unnest($2::text[]) AS payload", [
-        channel,
-        connection.array(payloads, "TEXT"),
-      ]);
-    },
-    async tellOfAll(connection) {
-      await connection.unsafe("SELECT pg_notify($1, $2)", [channel, node]);
-    },
+    tell: teller.tell,
+    tellOfAll: teller.tellOfAll,
     async wait(signal) {
       const cancel = clock.after(LOOK_MS, look);
       signal.addEventListener("abort", wake, { once: true });
@@ -104,11 +98,7 @@ export async function openNews(
     async close() {
       isClosed = true;
       wake();
-      await listener.close();
+      await Promise.all([teller.close(), listener.close()]);
     },
   };
-}
-
-function payloadOf(node: string, items: readonly NewsItem[]): string {
-  return [node, ...items.map(({ timestamp, id }) => `${timestamp}:${id}`)].join(" ");
 }

@@ -77,14 +77,14 @@ async function openOver(sql: SQL, place: Place, tables: Tables, parts: PostgresS
   });
   await serverClock.measure();
   const time = storeTime(clock, parts.isTimeSimulated ?? false);
-  const transaction = openTransactions({ tables, connections, clock, newId });
+  const transactions = openTransactions({ tables, connections, clock, serverClock, newId });
   const stored: StoredBodies = new WeakMap();
   const bodies = new Bodies({ tables, connections, stored, newId });
   const inserter = openInserter(tables, time, stored);
   const client = { ...place.client, connection: SESSION };
-  const news = await openNews(client, tables, { clock, node: newId() });
+  const news = await openNews(client, tables, { clock, connections, node: newId() });
   const onBodies = (ids: readonly string[]): void => void bodies.drop(ids).catch(() => undefined);
-  const common = { tables, connections, transaction, bodies, stored, inserter, news, time };
+  const common = { tables, connections, transactions, bodies, stored, inserter, news, time };
   return new PostgresStorage({
     ...common,
     sql,

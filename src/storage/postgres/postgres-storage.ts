@@ -40,7 +40,7 @@ import { infoOf, listPage, startEpoch } from "./listing.ts";
 import type { News } from "./news.ts";
 import type { Schedule } from "./schedule.ts";
 import type { Tables } from "./schema.ts";
-import type { Transaction } from "./transaction.ts";
+import type { Transactions } from "./transaction.ts";
 import type { Write } from "./writes.ts";
 
 /** What `openPostgresStorage` has opened. */
@@ -50,7 +50,7 @@ export interface PostgresParts {
   readonly serverClock: ServerClock;
   readonly tables: Tables;
   readonly connections: Connections;
-  readonly transaction: Transaction;
+  readonly transactions: Transactions;
   readonly writes: Batch<Write, void>;
   readonly changes: Batch<Change, Changed>;
   readonly reader: Batch<string, StoredMessage>;
@@ -186,7 +186,8 @@ export class PostgresStorage implements QueueStorage {
 
   async release(ids: readonly string[], holder: string): Promise<void> {
     const released = await this.#guard(() => this.#parts.schedule.release(ids, holder));
-    await this.#tell(released);
+    const waiting = released.filter(({ epoch }) => epoch < EPOCH_LEASED);
+    this.#parts.news.tell(waiting.map(({ id, due }) => ({ id, timestamp: due })));
   }
 
   async nextDue(): Promise<number | null> {
@@ -196,16 +197,12 @@ export class PostgresStorage implements QueueStorage {
   }
 
   async flush(): Promise<number> {
-    const { transaction, tables, news } = this.#parts;
-    return await this.#guard(() =>
-      transaction(async (connection) => {
-        const [waiting] = await Promise.all([
-          startEpoch(connection, tables),
-          news.tellOfAll(connection),
-        ]);
-        return waiting;
-      }),
+    const { transactions, tables, news } = this.#parts;
+    const waiting = await this.#guard(() =>
+      transactions.run((connection) => startEpoch(connection, tables)),
     );
+    news.tellOfAll();
+    return waiting;
   }
 
   async setHeld(id: string, held: boolean): Promise<boolean> {
@@ -309,15 +306,6 @@ export class PostgresStorage implements QueueStorage {
     } catch (error) {
       throw isAboutData(error) || isConflict(error) ? storeError(error) : error;
     }
-  }
-
-  /** News is a hint: that it was not told is no failure of what it is about. */
-  async #tell(rows: readonly MessageRow[]): Promise<void> {
-    const { connections, news } = this.#parts;
-    const waiting = rows.filter(({ epoch }) => epoch < EPOCH_LEASED);
-    if (waiting.length === 0) return;
-    const items = waiting.map(({ id, due }) => ({ id, timestamp: due }));
-    await connections.run((connection) => news.tell(connection, items)).catch(() => undefined);
   }
 
   /** Brings large bodies into the database first, each once, whoever else shares it. */

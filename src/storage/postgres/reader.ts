@@ -13,14 +13,14 @@ import type { StoredBodies } from "./insert.ts";
 import { COLUMNS, type Row } from "./rows.ts";
 import type { Tables } from "./schema.ts";
 import type { StoreTime } from "./store-time.ts";
-import type { Transaction } from "./transaction.ts";
+import type { Transactions } from "./transaction.ts";
 
 export interface ReaderParts {
   readonly tables: Tables;
   readonly time: StoreTime;
   readonly clock: Clock;
   readonly connections: Connections;
-  readonly transaction: Transaction;
+  readonly transactions: Transactions;
   readonly bodies: Bodies;
   readonly stored: StoredBodies;
   readonly emit: Emit;
@@ -132,10 +132,10 @@ function bodyOf(found: Found, id: string, record: Record): StoredBody | string {
 }
 
 async function moveAside(found: Found, reason: string, parts: ReaderParts): Promise<void> {
-  const { tables, transaction, emit } = parts;
+  const { tables, transactions, emit } = parts;
   const { message, record, corrupt, tally } = tables;
   const { id, envelope: _, bytes: __, head: ___, ...facts } = found;
-  const isMoved = await transaction(async (connection: ReservedSQL) => {
+  const isMoved = await transactions.run(async (connection: ReservedSQL) => {
     const gone = await connection.unsafe(`DELETE FROM ${message} WHERE id = $1 RETURNING id`, [id]);
     if (gone.length === 0) return false;
     await Promise.all([

@@ -1,6 +1,8 @@
 import type { ReservedSQL } from "bun";
 import type { Clock } from "../../lib/world.ts";
-import type { Connections } from "./connections.ts";
+import type { ServerClock } from "../server-clock.ts";
+import { type Connections, WORK_MS_MAX } from "./connections.ts";
+import { isRolledBack } from "./errors.ts";
 import type { Tables } from "./schema.ts";
 
 /** How long the outcome of a commit is asked for when its answer was lost. */
@@ -9,13 +11,27 @@ const ASK_EVERY_MS = 200;
 /** How long outcomes are kept for who asks: long after everybody has stopped to. */
 const KEPT = "interval '2 minutes'";
 
-/** Does work as one durable step: all of it or, when this rejects, nothing, one case aside; see `openTransactions`. */
-export type Transaction = <T>(work: (connection: ReservedSQL) => Promise<T>) => Promise<T>;
+/** Durable steps: all of each or, when it rejects, nothing, one case aside; see `openTransactions`. */
+export interface Transactions {
+  /** Several statements as one step. */
+  run<T>(work: (connection: ReservedSQL) => Promise<T>): Promise<T>;
+  /** One statement as one step, in one round trip: it leaves the token itself, see `leaveInTime`. */
+  once(work: (connection: ReservedSQL, step: Step) => Promise<void>): Promise<void>;
+}
+
+/** A step of one statement. */
+export interface Step {
+  /** What it has to leave. */
+  readonly token: string;
+  /** The instant of the database's clock from which on it must not happen: nobody waits for it any more. */
+  readonly deadline: number;
+}
 
 export interface TransactionParts {
   readonly tables: Tables;
   readonly connections: Connections;
   readonly clock: Clock;
+  readonly serverClock: Pick<ServerClock, "now">;
   readonly newId: () => string;
 }
 
@@ -26,32 +42,58 @@ export interface TransactionParts {
  * that was lost to another.) Only when the server does not come back within `OUTCOME_MS_MAX` the work counts as failed
  * although it may have been done.
  */
-export function openTransactions(parts: TransactionParts): Transaction {
-  const { tables, connections, newId } = parts;
+export function openTransactions(parts: TransactionParts): Transactions {
+  const { tables, connections, serverClock, newId } = parts;
   const leave = `INSERT INTO ${tables.outcome} (token) VALUES ($1)`;
-  return async (work) => {
-    const token = newId();
-    let done: { readonly value: Awaited<ReturnType<typeof work>> } | undefined;
-    try {
-      return await connections.run(async (connection) => {
-        try {
-          // One round trip: nobody waits for these two before the work has an answer.
-          const begun = connection.unsafe("BEGIN").execute();
-          const left = connection.unsafe(leave, [token]).execute();
-          const [value] = await Promise.all([work(connection), left, begun]);
-          done = { value };
-          await connection.unsafe("COMMIT");
-          return value;
-        } catch (error) {
-          if (done === undefined) await connection.unsafe("ROLLBACK").catch(() => undefined);
-          throw error;
-        }
-      });
-    } catch (error) {
-      if (done !== undefined && (await didCommit(token, parts))) return done.value;
-      throw error;
-    }
+  return {
+    async run(work) {
+      const token = newId();
+      let done: { readonly value: Awaited<ReturnType<typeof work>> } | undefined;
+      try {
+        return await connections.run(async (connection) => {
+          try {
+            // One round trip: nobody waits for these two before the work has an answer.
+            const begun = connection.unsafe("BEGIN").execute();
+            const left = connection.unsafe(leave, [token]).execute();
+            const [value] = await Promise.all([work(connection), left, begun]);
+            done = { value };
+            await connection.unsafe("COMMIT");
+            return value;
+          } catch (error) {
+            if (done === undefined) await connection.unsafe("ROLLBACK").catch(() => undefined);
+            throw error;
+          }
+        });
+      } catch (error) {
+        if (done !== undefined && (await didCommit(token, parts))) return done.value;
+        throw error;
+      }
+    },
+    async once(work) {
+      const step = { token: newId(), deadline: serverClock.now() + WORK_MS_MAX };
+      let isSent = false;
+      try {
+        await connections.run((connection) => {
+          isSent = true;
+          return work(connection, step);
+        });
+      } catch (error) {
+        const isUnknown = isSent && !isRolledBack(error);
+        if (!(isUnknown && (await didCommit(step.token, parts)))) throw error;
+      }
+    },
   };
+}
+
+/**
+ * SQL that leaves a token and returns it, unless it is too late: a server that was frozen, and a network that was, go on with
+ * what was sent long after its sender has given up.
+ */
+export function leaveInTime(
+  { outcome }: Tables,
+  { token, deadline, now }: Readonly<Record<keyof Step | "now", string>>,
+): string {
+  return `INSERT INTO ${outcome} (token) SELECT ${token}::text WHERE ${now} < ${deadline}::float8 RETURNING token`;
 }
 
 /** Forgets outcomes that nobody asks for any more. */

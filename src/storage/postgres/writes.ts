@@ -1,10 +1,11 @@
+import type { ReservedSQL } from "bun";
 import { QueueError } from "../../mail/queue-error.ts";
 import { type Batch, openBatch } from "../batch.ts";
 import { sorted, weightOf } from "./changes.ts";
 import { isAboutData } from "./errors.ts";
 import type { Inserter, NewMessage } from "./insert.ts";
-import type { News } from "./news.ts";
-import type { Transaction } from "./transaction.ts";
+import type { News, NewsItem } from "./news.ts";
+import type { Transactions } from "./transaction.ts";
 
 /** The messages of one `write`. */
 export interface Write {
@@ -14,7 +15,7 @@ export interface Write {
 }
 
 export interface WritesParts {
-  readonly transaction: Transaction;
+  readonly transactions: Transactions;
   readonly inserter: Inserter;
   readonly news: Pick<News, "tell">;
 }
@@ -24,7 +25,7 @@ const ITEMS_MAX = 256;
 const BYTES_MAX = 8 * 1024 * 1024;
 
 /** New messages, those of several writes in one transaction: each write whole or not at all (P2). */
-export function openWrites({ transaction, inserter, news }: WritesParts): Batch<Write, void> {
+export function openWrites({ transactions, inserter, news }: WritesParts): Batch<Write, void> {
   return openBatch<Write, void>({
     lanes: LANES,
     itemsMax: ITEMS_MAX,
@@ -33,24 +34,32 @@ export function openWrites({ transaction, inserter, news }: WritesParts): Batch<
     isOneToBlame: (error) => isAboutData(error) || error instanceof TakenError,
     async run(writes) {
       const messages = sorted(writes.flatMap((write) => write.messages));
-      const waiting = messages.filter(({ lease, settlement }) => {
-        return lease === undefined && settlement?.held !== true;
-      });
-      const fresh = writes.flatMap((write) => (write.isFresh ? write.messages : []));
-      await transaction(async (connection) => {
-        const [added] = await Promise.all([
-          inserter.insert(connection, messages),
-          news.tell(
-            connection,
-            waiting.map(({ id, due, settlement }) => ({ id, timestamp: settlement?.due ?? due })),
-          ),
-        ]);
-        const taken = fresh.find(({ id }) => !added.has(id));
-        if (taken) throw new TakenError(`id ${taken.id} is another message's`);
-      });
+      if (writes.every(({ isFresh }) => isFresh)) {
+        await transactions.once((connection, step) =>
+          inserter.insertFresh(connection, messages, step),
+        );
+      } else await transactions.run((connection) => insertAbsent(connection, writes, inserter));
+      news.tell(messages.flatMap(newsOf));
       return writes.map(() => undefined);
     },
   });
+}
+
+async function insertAbsent(
+  connection: ReservedSQL,
+  writes: readonly Write[],
+  inserter: Inserter,
+): Promise<void> {
+  const messages = sorted(writes.flatMap((write) => write.messages));
+  const added = await inserter.insert(connection, messages);
+  const fresh = writes.flatMap((write) => (write.isFresh ? write.messages : []));
+  const taken = fresh.find(({ id }) => !added.has(id));
+  if (taken) throw new TakenError(`id ${taken.id} is another message's`);
+}
+
+function newsOf({ id, due, lease, settlement }: NewMessage): readonly NewsItem[] {
+  if (lease !== undefined || settlement?.held === true) return [];
+  return [{ id, timestamp: settlement?.due ?? due }];
 }
 
 /** Two nodes have made the same id: the client is told to come again, and gets another one. */
