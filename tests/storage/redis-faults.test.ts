@@ -1,7 +1,10 @@
 import { expect, test } from "bun:test";
+import { realWorld } from "../../src/lib/world.ts";
 import { QueueError } from "../../src/mail/queue-error.ts";
+import type { Event } from "../../src/observe/events.ts";
 import { LostLeaseError } from "../../src/storage/storage.ts";
 import { StoreUnavailableError } from "../../src/storage/store-unavailable-error.ts";
+import { manualClock } from "../observe/manual-clock.ts";
 import { describeWithPeers } from "../support/peers.ts";
 import { startRedis } from "../support/redis.ts";
 import { until } from "../support/until.ts";
@@ -107,6 +110,68 @@ describeWithPeers(["redis-server"], "Redis in trouble", () => {
     await server.restart();
     await until("it is well again", () => storage.refusal() === undefined);
     await storage.probe();
+    await storage.close();
+  });
+
+  test("a server that is told to promise less while it runs is noticed within a minute, and when it is well again", async () => {
+    await using server = await startRedis();
+    const time = manualClock(now());
+    const events: Event[] = [];
+    const given = {
+      world: { ...realWorld, clock: time.clock },
+      emit: (event: Event) => events.push(event),
+    };
+    const storage = await openStore(server.url(), given);
+    const asked = async () =>
+      /cmdstat_config\|get:calls=(\d+)/u.exec(await server.cli("info", "commandstats"))?.[1];
+    const weak = { kind: "storage", state: "failing", operation: "accept" };
+    const well = { kind: "storage", state: "recovered", operation: "accept" };
+    for (const [setting, value, before] of [
+      ["appendfsync", "everysec", "always"],
+      ["appendonly", "no", "yes"],
+    ] as const) {
+      const askedBefore = await asked();
+      await server.cli("config", "set", setting, value);
+      time.advance(59_000);
+      await storage.probe();
+      expect(await asked()).toBe(askedBefore);
+      time.advance(1000);
+      await until("it is noticed", () => storage.refusal()?.includes(`${setting} ${value}`));
+      await expect(storage.probe()).rejects.toThrow(`${setting} ${value}`);
+      expect(events.splice(0)).toMatchObject([
+        { ...weak, reason: expect.stringContaining(`(${setting} ${value})`) },
+      ]);
+      await server.cli("config", "set", setting, before);
+      await until("it is well again", () => {
+        time.advance(1000);
+        return storage.refusal() === undefined;
+      });
+      expect(events.splice(0)).toMatchObject([well]);
+    }
+    await storage.close();
+    expect(time.timers()).toBe(0);
+  });
+
+  test("where weaker promises are accepted it is told once that they are, and once that they are not any more", async () => {
+    await using server = await startRedis({ args: ["--maxmemory", "1gb"] });
+    const time = manualClock(now());
+    const texts: string[] = [];
+    const storage = await openStore(server.url("?durability=warn"), {
+      world: { ...realWorld, clock: time.clock },
+      emit: (event) => void (event.kind === "lifecycle" && texts.push(event.text)),
+    });
+    await server.cli("config", "set", "maxmemory-policy", "allkeys-lru");
+    const told = (times: number) =>
+      until("it is told", () => {
+        time.advance(60_000);
+        return texts.length === times;
+      });
+    await told(1);
+    expect(texts).toEqual([expect.stringContaining("MAY LOSE MAIL: it throws mail away")]);
+    expect(storage.refusal()).toBeUndefined();
+    await server.cli("config", "set", "maxmemory-policy", "noeviction");
+    await told(2);
+    expect(texts[1]).toEndWith("keeps mail safe again");
     await storage.close();
   });
 

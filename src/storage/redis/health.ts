@@ -5,6 +5,8 @@ import { storeError, troubleOf } from "./errors.ts";
 
 /** How often a server in trouble is asked whether it is well again. */
 const ASK_MS = 1000;
+/** How often one that is well is asked whether it still promises what it did: it can be set up anew while it runs. */
+const WATCH_MS = 60_000;
 const PROBE_TTL_MS = 60_000;
 
 /** Whether mail can be stored (P7), and why not. */
@@ -44,7 +46,8 @@ export function openHealth(parts: HealthParts): Health {
 
   function askLater(): void {
     cancel();
-    if (!isStopped) cancel = clock.after(ASK_MS, () => void ask());
+    const ms = (unsafe ?? trouble) === undefined ? WATCH_MS : ASK_MS;
+    if (!isStopped) cancel = clock.after(ms, () => void ask());
   }
 
   async function ask(): Promise<void> {
@@ -55,9 +58,10 @@ export function openHealth(parts: HealthParts): Health {
     } catch (error) {
       trouble = troubleOf(error) ?? trouble;
     }
-    if ((unsafe ?? trouble) !== undefined) askLater();
+    askLater();
   }
 
+  askLater();
   return {
     refusal: () => connection.down ?? unsafe ?? trouble,
     back: ask,

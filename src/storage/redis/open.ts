@@ -1,6 +1,5 @@
 import { idMaker } from "../../lib/id.ts";
 import type { World } from "../../lib/world.ts";
-import { QueueError } from "../../mail/queue-error.ts";
 import type { Emit } from "../../observe/events.ts";
 import { FreshMessages } from "../fresh.ts";
 import { ServerClock } from "../server-clock.ts";
@@ -11,7 +10,7 @@ import { Doubts } from "./doubts.ts";
 import { openError } from "./errors.ts";
 import { openHealth } from "./health.ts";
 import { latest, News } from "./news.ts";
-import { checkPromises } from "./promises.ts";
+import { watchPromises } from "./promise-watch.ts";
 import { RedisStorage } from "./redis-storage.ts";
 import { type RedisAddress, shownRedisUrl } from "./redis-url.ts";
 import { SeenRows } from "./seen-rows.ts";
@@ -48,9 +47,8 @@ export async function openRedisStorage(
   }
   const connection = await connect(address, { clock: world.clock, silenceMs });
   try {
-    for (const text of await checkPromises(connection, address, where)) {
-      emit({ kind: "lifecycle", what: "warning", text: `${where} MAY LOSE MAIL: ${text}` });
-    }
+    const promises = watchPromises({ connection, address, emit });
+    await promises.start();
     const { clock } = world;
     const base = `{${address.prefix}}`;
     const time = new ServerClock(
@@ -62,8 +60,9 @@ export async function openRedisStorage(
     const newId = idMaker(clock.now, world.random);
     const deadline = (): number => (serverTime === undefined ? time.now() + silenceMs : 0);
     const part = { connection, base, time, world, node: newId(), deadline };
+    const news = new News(part, await latest(connection, base));
     const ask = confirmation(connection, address);
-    const complaint = () => complaintOf(connection, address);
+    const complaint = () => promises.check();
     const health = openHealth({ connection, base, clock, confirm: ask, complaint });
     connection.onBack(() => void health.back());
     const steps = new Steps(connection, base, health);
@@ -72,8 +71,7 @@ export async function openRedisStorage(
       emit,
       newId,
       confirm: () => steps.done("the others do not confirm it", ask),
-      news: new News(part, await latest(connection, base)),
-      health,
+      ...{ news, health },
       steps,
       doubts: new Doubts(part),
       fresh: new FreshMessages(freshBytesMax),
@@ -82,21 +80,6 @@ export async function openRedisStorage(
   } catch (error) {
     connection.close();
     throw openError(where, error);
-  }
-}
-
-/** What the server that is there now promises less than it should; rejects when it does not answer. */
-async function complaintOf(
-  connection: Connection,
-  address: RedisAddress,
-): Promise<string | undefined> {
-  if (connection.down !== undefined) throw new QueueError(connection.down);
-  try {
-    await checkPromises(connection, address, "the server");
-    return undefined;
-  } catch (error) {
-    if (error instanceof StoreConfigError) return error.message;
-    throw error;
   }
 }
 

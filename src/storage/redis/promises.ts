@@ -23,6 +23,9 @@ const SYNCED_MIN = 7.2;
 async function serverFacts(connection: Connection): Promise<readonly ServerFacts[]> {
   const configs = await connection.everywhere("config", ["GET", "*"]);
   const infos = await connection.everywhere("info", []);
+  // One who may not ask is told so by the server; else nobody knows anything.
+  const lost = infos.find((each) => each instanceof Error && each.name !== "ReplyError");
+  if (lost !== undefined) throw lost;
   return configs.map((config, index) => factsOf(configOf(config), infoOf(infos[index])));
 }
 
