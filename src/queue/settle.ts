@@ -2,9 +2,11 @@ import type { BounceFactory } from "../bounce/notice.ts";
 import { buildNotification } from "../bounce/notification.ts";
 import type { Clock } from "../lib/world.ts";
 import type { Emit } from "../observe/events.ts";
+import { exponentialBackoff } from "../schedule/backoff.ts";
 import type { QueueStorage, Settlement, StoredMessage } from "../storage/storage.ts";
 import { type Front, firstDomain, type Made, tellAccepted } from "./front.ts";
 import type { Notification } from "./notices.ts";
+import { PAUSE_MS } from "./persistence.ts";
 import type { Queue } from "./queue.ts";
 
 export interface SettleParts {
@@ -29,7 +31,7 @@ export type Settle = (
 /** P4: in the same storage notifications and settlement are one step; another queue has the notifications before. */
 export function settler(parts: SettleParts): Settle {
   const { storage, clock, emit, bounceQueue, noteDue } = parts;
-  const handOver = bounceQueue && handsOver(bounceQueue);
+  const handOver = bounceQueue && handsOver(bounceQueue, clock);
   return async (message, settlement, notifications, as) => {
     for (const notification of notifications) await handOver?.(notification);
     const bounces = bounceQueue ? [] : notifications.flatMap((each) => admit(each, parts));
@@ -44,16 +46,43 @@ export function settler(parts: SettleParts): Settle {
   };
 }
 
+/** When a queue that has refused a notification is asked to take it again: soon, and if that is of no use, now and then. */
+const askAgain = exponentialBackoff({
+  firstMs: PAUSE_MS,
+  factor: 2,
+  maxMs: 10 * 60_000,
+  retriesMax: Number.POSITIVE_INFINITY,
+  lifetimeMs: Number.POSITIVE_INFINITY,
+  jitter: 0,
+});
+
+/** What another queue said to a notification. */
+type Handed =
+  | "taken"
+  | { readonly times: number; readonly againAt: number; readonly error: unknown };
+
 /**
  * Gives each notification to another queue once: the settlement behind it may have to be tried again and again, and by then
- * the first one can be delivered and forgotten there.
+ * the first one can be delivered and forgotten there. One that is refused stays refused until it is time to ask again.
  */
-function handsOver(queue: Pick<Queue, "enqueue">): (notification: Notification) => Promise<void> {
-  const handed = new WeakSet<Notification>();
+function handsOver(
+  queue: Pick<Queue, "enqueue">,
+  clock: Clock,
+): (notification: Notification) => Promise<void> {
+  const handed = new WeakMap<Notification, Handed>();
   return async (notification) => {
-    if (handed.has(notification)) return;
-    await queue.enqueue(notification.envelope, notification.id);
-    handed.add(notification);
+    const before = handed.get(notification);
+    if (before === "taken") return;
+    if (before !== undefined && clock.now() < before.againAt) throw before.error;
+    try {
+      await queue.enqueue(notification.envelope, notification.id);
+      handed.set(notification, "taken");
+    } catch (error) {
+      const times = (before?.times ?? 0) + 1;
+      const againAt = clock.now() + (askAgain(times, 0, 0) ?? 0);
+      handed.set(notification, { times, againAt, error });
+      throw error;
+    }
   };
 }
 

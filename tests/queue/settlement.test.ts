@@ -6,6 +6,7 @@ import type { RecipientStatus } from "../../src/storage/storage.ts";
 import { byDomain, type Said } from "../support/scripted-relay.ts";
 import {
   type Fixture,
+  HOUR,
   MINUTE,
   mail,
   notifications,
@@ -136,6 +137,27 @@ describe("P4: bounces are never lost", () => {
     expect(bounced).toHaveLength(1);
     expect(settlementsOf(fixture, id)).toEqual([{ 0: "bounced" }]);
     expect(kept.settled[0]?.bounces).toEqual([]);
+    expect(relay.calls).toHaveLength(1);
+  });
+
+  test("a bounce queue that refuses for good is asked at growing intervals, 10 minutes at most", async () => {
+    const askedAt: number[] = [];
+    let isDown = true;
+    const enqueue = async (_envelope: unknown, id?: string) => {
+      askedAt.push(fixture.world.clock.now());
+      if (isDown) throw new QueueError("never");
+      return [id ?? ""];
+    };
+    const fixture: Fixture = setUp({ script: ALL, parts: { bounceQueue: { enqueue } } });
+    const { kept, send, world, relay } = fixture;
+    const id = await send("b@bad.test");
+    await world.advance(HOUR);
+    const pauses = askedAt.slice(1).map((at, index) => (at - (askedAt[index] ?? 0)) / SECOND);
+    expect(pauses).toEqual([1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 600, 600, 600, 600]);
+    isDown = false;
+    await world.advance(10 * MINUTE);
+    expect(settlementsOf(fixture, id)).toEqual([{ 0: "bounced" }]);
+    expect(kept.messages.size).toBe(0);
     expect(relay.calls).toHaveLength(1);
   });
 
