@@ -5,6 +5,7 @@ import {
   LockedError,
   NotFoundError,
   newEnvelope,
+  openCustomRelay,
   openDiskStorage,
   openMemoryStorage,
   openMxRelay,
@@ -127,6 +128,25 @@ describe("a queue", () => {
     await queue.drain(AbortSignal.timeout(5000));
     await relay.close();
     await storage.close();
+  });
+
+  test("takes no more out of a storage that nodes share than it soon gets to", async () => {
+    for (const [isShared, inMemory] of [
+      [false, 150],
+      [true, 105],
+    ] as const) {
+      const storage = Object.assign(openMemoryStorage(), { isShared });
+      const hangs = Promise.withResolvers<never>();
+      const relay = openCustomRelay(() => hangs.promise);
+      const queue = openQueue({ storage, relay });
+      queue.start();
+      for (let count = 0; count < 150; count += 1) await queue.enqueue(plain());
+      const { delivering, waiting } = await queue.control.status();
+      expect(delivering + waiting).toBe(inMemory);
+      hangs.reject(new Error("no more"));
+      await queue.drain(AbortSignal.timeout(5000));
+      await storage.close();
+    }
   });
 });
 

@@ -15,12 +15,6 @@ const SUSPEND_MAX_MS = 10 * 60_000;
 /** RFC 5321's timeouts added up come to less than this. */
 const ATTEMPT_MAX_MS = 60 * 60_000;
 
-/**
- * What one node has in memory no other one can deliver: where nodes share a queue, each takes so many times what it may
- * have under way at a destination. Less than that would make it wait for the store.
- */
-const SHARED_WINDOW_TURNS = 5;
-
 const POLICIES: Readonly<Record<Config["policy"]["chain"][number], Policy>> = {
   date: addDateHeader,
   "message-id": addMessageIdHeader,
@@ -52,7 +46,7 @@ export function queueOptions(config: Config, node?: string): QueueOptions {
     },
     deliveriesMax: queue.deliveriesMax,
     waitingMax: queue.window,
-    waitingPerDestinationMax: windowPerDestination(config),
+    waitingPerDestinationMax: queue.windowPerDestination,
     attemptMaxMs: ATTEMPT_MAX_MS,
     leaseMs: queue.lease,
     throttle: {
@@ -63,10 +57,4 @@ export function queueOptions(config: Config, node?: string): QueueOptions {
       suspendMaxMs: SUSPEND_MAX_MS,
     },
   };
-}
-
-function windowPerDestination({ queue, spool }: Config): number {
-  const { windowPerDestination: most, perDestinationMax, deliveriesMax } = queue;
-  if (spool.url === null || spool.url.kind === "memory") return most;
-  return Math.min(most, SHARED_WINDOW_TURNS * Math.min(perDestinationMax, deliveriesMax));
 }

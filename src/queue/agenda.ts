@@ -39,6 +39,19 @@ export interface AgendaOptions {
   readonly throttle: ThrottleOptions;
 }
 
+/**
+ * Where nodes share a queue, each has in memory at most so many times what it may have under way at a destination. Less than
+ * that would make it wait for the store.
+ */
+const SHARED_TURNS = 5;
+
+/** The window onto a store out of which other nodes deliver too: what is in the memory of one no other can deliver. */
+export function sharedWindow(options: AgendaOptions): AgendaOptions {
+  const { waitingPerDestinationMax: most, throttle, deliveriesMax } = options;
+  const soon = SHARED_TURNS * Math.min(throttle.limitMax, deliveriesMax);
+  return { ...options, waitingPerDestinationMax: Math.min(most, soon) };
+}
+
 /** Destinations that are remembered; idle ones beyond go first. */
 export const LANES_MAX = 10_000;
 

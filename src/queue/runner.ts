@@ -1,7 +1,7 @@
 import type { Outcome } from "../relay/relay.ts";
 import { failed, succeeded } from "../schedule/throttle.ts";
 import { CorruptError, type Lease, NotFoundError } from "../storage/storage.ts";
-import { Agenda, type AgendaOptions, type Lane, type Waiting } from "./agenda.ts";
+import { Agenda, type AgendaOptions, type Lane, sharedWindow, type Waiting } from "./agenda.ts";
 import { type Attempted, type AttemptParts, attempt } from "./attempt.ts";
 import { Custody } from "./custody.ts";
 import { Deadlines } from "./deadlines.ts";
@@ -55,7 +55,8 @@ export class Runner {
         this.#persistence.untilDone("settle", async () => await parts.settle(...change)),
     };
     this.#sharing = this.#shareLimits(options);
-    this.#agenda = new Agenda(options, this.#sharing && ((lane) => this.#sharing?.note(lane)));
+    const window = storage.isShared ? sharedWindow(options) : options;
+    this.#agenda = new Agenda(window, this.#sharing && ((lane) => this.#sharing?.note(lane)));
     this.#deadlines = new Deadlines(clock, options.attemptMaxMs);
     this.#custody = new Custody({
       storage,

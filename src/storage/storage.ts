@@ -79,6 +79,12 @@ export interface QueueStorage {
    */
   wait(signal: AbortSignal): Promise<readonly { timestamp: number; id: string }[] | null>;
 
+  /**
+   * Several nodes may deliver out of it at the same time. What one of them has leased no other can deliver, so that each leases
+   * no more than it soon gets to.
+   */
+  readonly isShared?: boolean;
+
   /** Counts deliveries of all nodes, in an engine that can. */
   readonly places?: Places;
 

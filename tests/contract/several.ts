@@ -74,6 +74,11 @@ export function severalContract(name: string, server: () => Pick<StoreServer, "u
   });
 
   describe(`${name}: several nodes`, () => {
+    test("the store says that it is theirs together", async () => {
+      await using one = await opened(server().url(newQueue()));
+      expect(one.storage.isShared).toBe(true);
+    });
+
     test("a clock that is wrong by an hour neither delays mail nor takes it from others", async () => {
       const url = server().url(newQueue());
       await using ahead = await opened(url, HOUR);

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { Agenda, LANES_MAX } from "../../src/queue/agenda.ts";
+import { Agenda, type AgendaOptions, LANES_MAX, sharedWindow } from "../../src/queue/agenda.ts";
 import { OPTIONS } from "./queue-fixture.ts";
 
 const NOW = 1000;
@@ -26,6 +26,18 @@ test("when all are in trouble they are forgotten too, rather than remembered wit
     agenda.lane(`d${count}.test`).throttle.lastFailure = "Connection refused";
   }
   expect([...agenda.lanes()].length).toBeLessThanOrEqual(LANES_MAX);
+});
+
+test("a node that shares its storage leaves the others something to do", () => {
+  const windowOf = (changes: Partial<AgendaOptions>, limitMax = 20) => {
+    const throttle = { ...OPTIONS.throttle, limitMax };
+    const options = { ...OPTIONS, deliveriesMax: 200, waitingPerDestinationMax: 1000, throttle };
+    return sharedWindow({ ...options, ...changes }).waitingPerDestinationMax;
+  };
+  expect(windowOf({})).toBe(100);
+  expect(windowOf({}, 50)).toBe(250);
+  expect(windowOf({ deliveriesMax: 10 }, 50)).toBe(50);
+  expect(windowOf({ waitingPerDestinationMax: 30 })).toBe(30);
 });
 
 test("places are reserved for all destinations named or for none", () => {

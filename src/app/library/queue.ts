@@ -45,8 +45,8 @@ export interface QueueOptions extends Embedding {
   /** Due messages that are in memory; the others wait in the storage. 10,000. */
   readonly waitingMax?: number;
   /**
-   * The share of those that one destination may have; 1000. Where several nodes deliver out of one storage, about five times
-   * what each may have under way there is better: what is in the memory of one no other can deliver.
+   * The share of those that one destination may have; 1000. Where nodes share the storage, at most five times what each may
+   * have under way there: what is in the memory of one no other can deliver.
    */
   readonly waitingPerDestinationMax?: number;
   /** Milliseconds after which an attempt is ended; 1 hour. */

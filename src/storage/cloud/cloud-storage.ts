@@ -26,6 +26,7 @@ const SOON_MS = 5000;
 
 /** The cloud engine: objects are the truth, conditional writes decide who has a message, and all else only helps to be quick. */
 export class CloudStorage implements QueueStorage {
+  readonly isShared = true;
   readonly #parts: CloudParts;
   #closing: Promise<void> | undefined;
 

@@ -70,6 +70,7 @@ const CLOSE_SECONDS = 5;
 
 /** The PostgreSQL engine: every node of a queue works on the same tables, and no node keeps anything that they do not say. */
 export class PostgresStorage implements QueueStorage {
+  readonly isShared = true;
   readonly #parts: PostgresParts;
   /** Messages whose ids somebody may use twice, on their way into the database. */
   readonly #writing = new InFlight();

@@ -34,6 +34,7 @@ export interface RedisParts extends ReaderParts, WriterParts {
 
 /** The Redis engine: everything of one queue under one hash tag, each step a script. */
 export class RedisStorage implements QueueStorage {
+  readonly isShared = true;
   readonly places: Places;
   readonly #parts: RedisParts;
   readonly #leasing: Leasing;
