@@ -39,6 +39,17 @@ export const SECRET_KEY = "a/secret+with/signs";
 const ADMIN = "client.admin";
 const STEP_MS = 30_000;
 
+/**
+ * What Ceph is made for and its packages bring along, though Debian's do not link it: a fifth of the storage daemon's time,
+ * nothing of the gateway's. Where it is missing all goes on without.
+ */
+const ALLOCATOR = { LD_PRELOAD: "libtcmalloc.so.4" };
+
+/** Parts of the daemons that remember what they do in case they crash: a fifth of their time. */
+const TALKERS =
+  "asok auth crush finisher heartbeatmap memdb mgrc mon monc ms none objclass objecter optracker osd paxos perfcounter " +
+  "rados rocksdb throttle timer tp";
+
 let shared: Promise<Ceph> | undefined;
 
 /**
@@ -58,7 +69,8 @@ export async function startCeph(): Promise<Ceph> {
   const daemon = (name: string, ...args: readonly string[]): Child => {
     const outputFile = dir.join("log", `${name}.out`);
     const command = [`/usr/bin/${name}`, "-f", "-c", dir.join("ceph.conf"), ...args];
-    const child = startChild(command, { outputFile });
+    const env = name === "ceph-osd" ? ALLOCATOR : {};
+    const child = startChild(command, { outputFile, env });
     children.push(child);
     pids[name] = child.pid;
     return child;
@@ -219,11 +231,24 @@ function configuration(
     "paxos propose interval": 0.01,
     "paxos min wait": 0.01,
     "mon tick interval": 1,
+    ...Object.fromEntries(TALKERS.split(" ").map((part) => [`debug ${part}`, "0/0"])),
+    // What goes from one daemon to the other stays in this machine.
+    "ms crc data": false,
+    "ms crc header": false,
+    "cephx sign messages": false,
+    "osd enable op tracker": false,
+    // There is nobody who could have missed something.
+    "osd min pg log entries": 100,
+    "osd max pg log entries": 100,
+    "osd target pg log entries per osd": 100,
+    "osd pg log dups tracked": 100,
   };
   const gateway = {
     // Without tcp_nodelay each answer takes 40 ms.
     "rgw frontends": `beast endpoint=127.0.0.1:${at.gatewayPort} tcp_nodelay=1`,
-    "rgw thread pool size": 32,
+    "rgw thread pool size": 8,
+    // The line of each request, and no more.
+    "debug rgw": "1/1",
     "rgw num rados handles": 1,
     "rgw override bucket index max shards": 1,
     "rgw dns name": "localhost",
