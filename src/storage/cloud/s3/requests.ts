@@ -78,12 +78,12 @@ export class S3Requests {
   async send(request: S3Request): Promise<Answer> {
     const { clock, random } = this.#parts.world;
     const endAt = clock.now() + this.#limits.totalMs;
+    let answered: unknown;
     for (let attempt = 1; ; attempt += 1) {
       const credentials = await this.#parts.credentials.get();
       try {
         return await this.#permits.run(async () => {
-          if (clock.now() > endAt)
-            throw new QueueError("the object store is asked too much at once");
+          if (clock.now() > endAt) throw answered ?? tooMuch();
           return await this.#once(request, credentials);
         });
       } catch (error) {
@@ -91,6 +91,7 @@ export class S3Requests {
           Math.min(PAUSE_FIRST_MS * 2 ** attempt, PAUSE_MAX_MS) * (0.5 + random() / 2);
         const isLast = attempt >= ATTEMPTS_MAX || clock.now() + pauseMs > endAt;
         if (isLast || !this.#helpsAgain(error, request, credentials, attempt)) throw error;
+        answered = error;
         await pause(clock, pauseMs);
       }
     }
@@ -143,6 +144,10 @@ export class S3Requests {
       throw new NoAnswerError(`${what} of the object store`, { cause: error });
     }
   }
+}
+
+function tooMuch(): QueueError {
+  return new QueueError("the object store is asked too much at once");
 }
 
 const NOTHING = new Uint8Array();
