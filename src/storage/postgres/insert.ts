@@ -34,61 +34,52 @@ export interface Inserter {
   insert(connection: ReservedSQL, messages: readonly NewMessage[]): Promise<ReadonlySet<string>>;
 }
 
-/**
- * The statements that store messages, the same for one and for a hundred: the small facts in one parameter as JSON, all bytes
- * in another one behind each other.
- */
+/** The small facts in one parameter as JSON, all bytes in another one behind each other. */
+const GIVEN = `given AS (
+  SELECT * FROM json_to_recordset($1::text::json) AS given (
+    id text, held boolean, due float8, domain text, size float8, attempts int, received_at float8, sender text,
+    recipients int, state text, holder text, lease_ms float8, crc bigint, at int, envelope int, bytes int, body text))`;
+
+/** The statements that store messages, each the same for one and for a hundred. */
 export function openInserter(
   tables: Tables,
   time: StoreTime,
   bodies: Pick<StoredBodies, "get">,
 ): Inserter {
-  const absent = statement(tables, time, {
-    from: "given",
-    onConflict: "ON CONFLICT (id) DO NOTHING",
-  });
+  const { message, record } = tables;
+  // Whoever inserts the same ids does it in the same order: nobody waits in a circle.
+  const intoMessage = (from: string): string => `
+    INSERT INTO ${message} (id, epoch, due, domain, size, attempts, received_at, sender, recipients, state, holder,
+      lease_until)
+    SELECT id, CASE WHEN held THEN ${EPOCH_HELD} WHEN holder IS NULL THEN ${epochOf(tables)} ELSE ${EPOCH_LEASED} END,
+      due, domain, size, attempts, received_at, sender, recipients, state, holder, ${time.sql("$3")} + lease_ms
+    FROM ${from} ORDER BY id COLLATE "C"`;
+  const intoRecord = (from: string): string => `
+    INSERT INTO ${record} (id, crc, envelope, bytes, body)
+    SELECT id, crc, substring($2::bytea FROM at FOR envelope),
+      CASE WHEN body IS NULL THEN substring($2::bytea FROM at + envelope FOR bytes) END, body
+    FROM ${from}`;
   const inTime = leaveInTime(tables, { token: "$4", deadline: "$5", now: time.sql("$3") });
-  const fresh = `WITH token AS (${inTime}), ${statement(tables, time, { from: "given, token" })}`;
+  const fresh = `WITH token AS (${inTime}), ${GIVEN}, added AS (${intoMessage("given, token")})
+    ${intoRecord("given, token")}`;
+  const absent = `WITH ${GIVEN}, added AS (${intoMessage("given")} ON CONFLICT (id) DO NOTHING RETURNING id)
+    ${intoRecord("given JOIN added USING (id)")} RETURNING id`;
+
   const valuesOf = (messages: readonly NewMessage[]): readonly unknown[] => {
     const { facts, bytes } = packed(messages, time, bodies);
     return [JSON.stringify(facts), bytes, time.now()];
   };
   return {
     async insertFresh(connection, messages, { token, deadline }) {
-      const values = [...valuesOf(messages), token, deadline];
-      const rows = await connection.unsafe(fresh, values);
-      if (rows.length === 0) throw storeError(new Error("it had the mail too late"));
+      const { count } = await connection.unsafe(fresh, [...valuesOf(messages), token, deadline]);
+      if (count === 0) throw storeError(new Error("it had the mail too late"));
     },
     async insert(connection, messages) {
       if (messages.length === 0) return new Set();
-      const rows = await connection.unsafe(`WITH ${absent}`, [...valuesOf(messages)]);
+      const rows = await connection.unsafe(absent, [...valuesOf(messages)]);
       return new Set(rows.map(({ id }: { id: string }) => id));
     },
   };
-}
-
-/** The common end of both statements. Whoever inserts the same ids does it in the same order: nobody waits in a circle. */
-function statement(
-  tables: Tables,
-  time: StoreTime,
-  { from, onConflict = "" }: { readonly from: string; readonly onConflict?: string },
-): string {
-  const { message, record } = tables;
-  return `given AS (
-      SELECT * FROM json_to_recordset($1::text::json) AS given (
-        id text, held boolean, due float8, domain text, size float8, attempts int, received_at float8, sender text,
-        recipients int, state text, holder text, lease_ms float8, crc bigint, at int, envelope int, bytes int, body text)
-    ), added AS (
-      INSERT INTO ${message} (id, epoch, due, domain, size, attempts, received_at, sender, recipients, state, holder,
-        lease_until)
-      SELECT id, CASE WHEN held THEN ${EPOCH_HELD} WHEN holder IS NULL THEN ${epochOf(tables)} ELSE ${EPOCH_LEASED} END,
-        due, domain, size, attempts, received_at, sender, recipients, state, holder, ${time.sql("$3")} + lease_ms
-      FROM ${from} ORDER BY id COLLATE "C" ${onConflict} RETURNING id
-    )
-    INSERT INTO ${record} (id, crc, envelope, bytes, body)
-    SELECT id, crc, substring($2::bytea FROM at FOR envelope),
-      CASE WHEN body IS NULL THEN substring($2::bytea FROM at + envelope FOR bytes) END, body
-    FROM given JOIN added USING (id) RETURNING id`;
 }
 
 function packed(
