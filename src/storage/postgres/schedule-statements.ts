@@ -19,9 +19,9 @@ export function scheduleStatements(tables: Tables, time: StoreTime) {
      ORDER BY id FOR UPDATE`;
   return {
     front: `
-      (SELECT ${COLUMNS}, true AS flushed FROM ${message} WHERE ${isFlushed} ORDER BY epoch, due LIMIT $3)
+      (SELECT id, domain, true AS flushed FROM ${message} WHERE ${isFlushed} ORDER BY epoch, due LIMIT $3)
       UNION ALL
-      (SELECT ${COLUMNS}, false FROM ${message} WHERE ${isTimely} ORDER BY epoch, due LIMIT $2)`,
+      (SELECT id, domain, false FROM ${message} WHERE ${isTimely} ORDER BY epoch, due LIMIT $2)`,
     // From one domain to the next by the index: what lies between costs nothing.
     domains: `
       WITH RECURSIVE round AS (
@@ -35,11 +35,11 @@ export function scheduleStatements(tables: Tables, time: StoreTime) {
     // most of the mail is for makes the planner look for the others' rows all over the schedule.
     ofDomains: `
       SELECT due.* FROM unnest($2::text[]) WITH ORDINALITY AS wanted (name, place), LATERAL (
-        (SELECT ${COLUMNS} FROM ${message}
+        (SELECT id, domain FROM ${message}
          WHERE ${IS_WAITING} AND (domain, epoch) >= (name, 0) AND (domain, epoch) < (name, ${epoch})
            AND NOT $4::boolean ORDER BY domain, epoch, due LIMIT $3)
         UNION ALL
-        (SELECT ${COLUMNS} FROM ${message}
+        (SELECT id, domain FROM ${message}
          WHERE ${IS_WAITING} AND (domain, epoch, due) >= (name, ${epoch}, '-Infinity'::float8)
            AND (domain, epoch, due) <= (name, ${epoch}, $1::float8) ORDER BY domain, epoch, due LIMIT $3)
         LIMIT $3

@@ -23,8 +23,11 @@ export interface ScheduleParts {
   readonly connections: Connections;
 }
 
+/** A message that may be taken. */
+type Candidate = Pick<Row, "id" | "domain">;
+
 interface Found {
-  readonly rows: readonly Row[];
+  readonly rows: readonly Candidate[];
   /** There is nothing else to be had. */
   readonly isAll: boolean;
 }
@@ -101,17 +104,16 @@ export class Schedule {
     limit: number,
     options: LeaseOptions,
   ): Promise<Found> {
-    const most = limit + PASSED_OVER_MAX;
-    const front = await this.#front(connection, now, most, options);
-    const wanted: Row[] = [];
-    for (const row of front) {
+    const seen = new Set<string>();
+    const wanted: Candidate[] = [];
+    // Mostly nothing is to be skipped, and what is wanted is all that has to be read.
+    for (const most of [limit, limit + PASSED_OVER_MAX]) {
+      const front = await this.#front(connection, now, most, options);
+      wanted.push(...unskipped(front, seen, limit - wanted.length, options));
       if (wanted.length === limit) return { rows: wanted, isAll: false };
-      if (!options.skip?.(row.domain)) wanted.push(row);
+      // A front that was not cut short has everything there is.
+      if (front.length < most) return { rows: wanted, isAll: true };
     }
-    // A front that was not cut short has everything there is.
-    const isAll = front.length < most;
-    if (wanted.length === limit || isAll) return { rows: wanted, isAll };
-    const seen = new Set(front.map(({ id }) => id));
     const more = await this.#roundOfDomains(connection, now, limit - wanted.length, options);
     return { rows: [...wanted, ...more.filter(({ id }) => !seen.has(id))], isAll: false };
   }
@@ -122,9 +124,9 @@ export class Schedule {
     now: number,
     limit: number,
     { timelyOnly = false }: LeaseOptions,
-  ): Promise<readonly Row[]> {
+  ): Promise<readonly Candidate[]> {
     const values = [now, limit, timelyOnly ? 0 : limit];
-    const found: readonly (Row & { readonly flushed: boolean })[] = await connection.unsafe(
+    const found: readonly (Candidate & { readonly flushed: boolean })[] = await connection.unsafe(
       this.#statements.front,
       values,
     );
@@ -138,10 +140,10 @@ export class Schedule {
     now: number,
     limit: number,
     { skip = () => false, timelyOnly = false }: LeaseOptions,
-  ): Promise<readonly Row[]> {
+  ): Promise<readonly Candidate[]> {
     const wanted = await this.#domains(connection, skip, Math.min(DOMAINS_MAX, limit));
     if (wanted.length === 0) return [];
-    const rows: readonly Row[] = await connection.unsafe(this.#statements.ofDomains, [
+    const rows: readonly Candidate[] = await connection.unsafe(this.#statements.ofDomains, [
       now,
       connection.array([...wanted], "TEXT"),
       Math.min(PER_DOMAIN_MAX, limit),
@@ -172,7 +174,7 @@ export class Schedule {
 
   async #take(
     connection: ReservedSQL,
-    found: readonly Row[],
+    found: readonly Candidate[],
     now: number,
     { holder, until }: LeaseOptions,
   ): Promise<readonly Row[]> {
@@ -190,13 +192,29 @@ export class Schedule {
   }
 }
 
+/** Asks for each that was not seen yet. */
+function unskipped(
+  rows: readonly Candidate[],
+  seen: Set<string>,
+  limit: number,
+  { skip = () => false }: LeaseOptions,
+): readonly Candidate[] {
+  const wanted: Candidate[] = [];
+  for (const row of rows) {
+    if (wanted.length === limit) break;
+    if (!(seen.has(row.id) || skip(row.domain))) wanted.push(row);
+    seen.add(row.id);
+  }
+  return wanted;
+}
+
 /** Asks for each once; the first of each domain was asked for by the caller. */
 function chosen(
-  rows: readonly Row[],
+  rows: readonly Candidate[],
   skip: (domain: string) => boolean,
   limit: number,
-): readonly Row[] {
-  const wanted: Row[] = [];
+): readonly Candidate[] {
+  const wanted: Candidate[] = [];
   const over = new Map<string, boolean>();
   for (const row of rows) {
     if (wanted.length === limit) break;
