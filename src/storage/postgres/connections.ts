@@ -1,6 +1,7 @@
-import type { ReservedSQL, SQL } from "bun";
+import type { ReservedSQL } from "bun";
 import type { Clock } from "../../lib/world.ts";
 import { isAboutData, isConflict, reasonOf, storeError } from "./errors.ts";
+import type { Pool } from "./pool.ts";
 
 /** One piece of work has its connection and its answer within this time, or is given up. */
 export const WORK_MS_MAX = 10_000;
@@ -21,14 +22,14 @@ export interface Connections {
 }
 
 export interface ConnectionsParts {
-  readonly sql: SQL;
+  readonly pool: Pool;
   readonly clock: Clock;
   /** Resolves when a small durable write works. */
   readonly check: () => Promise<void>;
 }
 
 /** Connections over a pool; after a failure `check` is repeated until it works, so that service resumes by itself. */
-export function openConnections({ sql, clock, check }: ConnectionsParts): Connections {
+export function openConnections({ pool, clock, check }: ConnectionsParts): Connections {
   let trouble: string | undefined;
   let cancelRetry: (() => void) | undefined;
   let stopped = false;
@@ -55,7 +56,7 @@ export function openConnections({ sql, clock, check }: ConnectionsParts): Connec
   return {
     async run(work) {
       try {
-        return await reserved(sql, clock, work);
+        return await reserved(pool, clock, work);
       } catch (error) {
         // What is no error of the database is the caller's own.
         if (!(error instanceof Bun.SQL.PostgresError || error instanceof TimeoutError)) throw error;
@@ -67,6 +68,7 @@ export function openConnections({ sql, clock, check }: ConnectionsParts): Connec
     stop() {
       stopped = true;
       cancelRetry?.();
+      pool.letGo();
     },
   };
 }
@@ -76,8 +78,9 @@ class TimeoutError extends Error {
   override readonly name = "TimeoutError";
 }
 
+/** Work on a connection of the pool that is given up in time. */
 async function reserved<T>(
-  sql: SQL,
+  pool: Pool,
   clock: Clock,
   work: (connection: ReservedSQL) => Promise<T>,
 ): Promise<T> {
@@ -92,12 +95,14 @@ async function reserved<T>(
     // The answer may still come: nobody else must get it.
     void connection?.close({ timeout: 0 }).catch(() => undefined);
   });
+  let isDone = false;
   try {
-    connection = await sql.reserve({ signal: abort.signal });
-    return await Promise.race([work(connection), late]);
+    connection = await pool.take(abort.signal);
+    const value = await Promise.race([work(connection), late]);
+    isDone = true;
+    return value;
   } finally {
     cancel();
-    // An open transaction ends with its connection.
-    void connection?.release().catch(() => undefined);
+    if (connection !== undefined) pool.giveBack(connection, isDone);
   }
 }

@@ -11,6 +11,7 @@ import { startHousekeeping, tidy } from "./housekeeping.ts";
 import { openInserter, type StoredBodies } from "./insert.ts";
 import { openNews } from "./news.ts";
 import { type Place, type PostgresStorageOptions, placeOf } from "./options.ts";
+import { openPool, type Pool } from "./pool.ts";
 import { PostgresStorage } from "./postgres-storage.ts";
 import { openReader } from "./reader.ts";
 import { Schedule } from "./schedule.ts";
@@ -50,26 +51,33 @@ export async function openPostgresStorage(
 ): Promise<PostgresStorage> {
   const place = placeOf(options);
   const tables = tablesOf(place.schema);
-  const sql = new SQL({ ...place.client, max: place.connections, connection: SESSION });
+  const onclose = (): void => pool.letGo();
+  const sql = new SQL({ ...place.client, max: place.connections, connection: SESSION, onclose });
+  const pool = openPool(sql);
   try {
-    return await openOver(sql, place, tables, parts);
+    return await openOver({ sql, pool }, place, tables, parts);
   } catch (error) {
     await sql.close({ timeout: 0 }).catch(() => undefined);
     throw startError(place.name, error);
   }
 }
 
-async function openOver(sql: SQL, place: Place, tables: Tables, parts: PostgresStorageParts) {
+async function openOver(
+  { sql, pool }: { readonly sql: SQL; readonly pool: Pool },
+  place: Place,
+  tables: Tables,
+  parts: PostgresStorageParts,
+) {
   const { world, emit } = parts;
   const { clock } = world;
   const newId = idMaker(clock.now, world.random);
   const check = (): Promise<void> => probe(connections, tables);
-  const connections = openConnections({ sql, clock, check });
+  const connections = openConnections({ pool, clock, check });
   await connections.run(async (connection) => {
     await requireDurable(connection, place.isWarningEnough, emit);
     await migrate(connection, tables);
   });
-  await openAll(sql, place.connections);
+  await openAll(pool, place.connections);
 
   const serverClock = new ServerClock(clock, () => {
     if (parts.isTimeSimulated) return Promise.resolve(clock.now());
@@ -104,9 +112,11 @@ async function openOver(sql: SQL, place: Place, tables: Tables, parts: PostgresS
 }
 
 /** All connections from the start: a server that has no more of them says so now, and not to a client with mail. */
-async function openAll(sql: SQL, count: number): Promise<void> {
-  const all = await Promise.all(Array.from({ length: count }, () => sql.reserve()));
-  for (const connection of all) await connection.release();
+async function openAll(pool: Pool, count: number): Promise<void> {
+  pool.letGo();
+  const { signal } = new AbortController();
+  const all = await Promise.all(Array.from({ length: count }, () => pool.take(signal)));
+  for (const connection of all) pool.giveBack(connection, true);
 }
 
 /** What the database's clock says. */
