@@ -187,6 +187,8 @@ export class Feed {
     const view = this.#viewAt(now);
     const until = custody.leaseUntil();
     const leases = await storage.lease(now, limit, { holder, until, skip: view.skip });
+    // The answer took so long that somebody else may have them by now.
+    if (until <= this.#now()) return this.look();
     const taken = this.#parts.take(leases);
     const dueAt = await storage.nextDue();
     const isLeft = dueAt !== null && dueAt <= now;
