@@ -6,7 +6,7 @@ import {
   NotFoundError,
   type QueueStorage,
 } from "../../src/storage/storage.ts";
-import { idOf } from "../storage/fixtures.ts";
+import { idOf, infoOf } from "../storage/fixtures.ts";
 import { type BreakPoint, type TcpFaults, tcpFaults } from "../support/tcp-faults.ts";
 import { until } from "../support/until.ts";
 import { newQueue, openUrl, type StoreServer } from "./shared-store.ts";
@@ -174,7 +174,7 @@ async function seen(storage: QueueStorage, { ids }: Scene): Promise<unknown> {
       };
     }),
   );
-  return { messages, info: await storage.getInfo() };
+  return { messages, info: await infoOf(storage) };
 }
 
 /** Instants of tests are small; what is the time of day is now. */

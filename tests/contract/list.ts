@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
-import { collect, envelope, idOf } from "../storage/fixtures.ts";
+import { collect, envelope, idOf, infoOf } from "../storage/fixtures.ts";
 import { operations, perform } from "../storage/operations.ts";
 import { type Bench, LATER, type OpenStorage, openBench } from "./bench.ts";
 
@@ -96,7 +96,7 @@ export function listContract(name: string, open: OpenStorage): void {
             const all = await at.storage.list({ limit: 1000 });
             const count = (state: string) => all.filter((each) => each.state === state).length;
             const [incoming, active] = [count("incoming"), count("active")];
-            expect(await at.storage.getInfo()).toEqual({
+            expect(await infoOf(at.storage)).toEqual({
               size: all.length,
               states: { incoming, active, deferred: count("deferred"), hold: count("hold") },
               bytes: all.reduce((sum, { size }) => sum + size, 0),

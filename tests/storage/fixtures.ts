@@ -1,6 +1,7 @@
 import type { World } from "../../src/lib/world.ts";
 import { bytesContent, type Content, contentChunks } from "../../src/mail/content.ts";
 import type { Envelope } from "../../src/mail/envelope.ts";
+import type { QueueStorage, StorageInfo } from "../../src/storage/storage.ts";
 
 /** A world whose time stands still until it is moved, and whose timers go off at once, so that nothing is waited for. */
 export interface TestWorld extends World {
@@ -70,4 +71,10 @@ export async function collect<T>(items: AsyncIterable<T>): Promise<T[]> {
   const all: T[] = [];
   for await (const item of items) all.push(item);
   return all;
+}
+
+/** What a queue says of itself, without what the store was asked for it: that differs from call to call. */
+export async function infoOf(storage: QueueStorage): Promise<StorageInfo> {
+  const { requests: _, ...info } = await storage.getInfo();
+  return info;
 }
