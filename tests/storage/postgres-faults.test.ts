@@ -119,11 +119,14 @@ describeWithPeers(["postgres"], "a PostgreSQL that fails", () => {
     const written = node.storage.write([envelope()], 1, { ids: [idOf(1)] });
     await hangUpCommits();
     await written;
+    const fresh = node.storage.write([envelope()], 1, { ids: [idOf(2)], fresh: true });
+    await hangUpCommits();
+    await fresh;
     const removed = node.storage.remove(settled);
     await hangUpCommits();
     await removed;
     await replicateTo("");
-    expect(await stored(node)).toEqual(new Set([idOf(1)]));
+    expect(await stored(node)).toEqual(new Set([idOf(1), idOf(2)]));
   });
 
   test("who waits for news hears that it may have missed some", async () => {
