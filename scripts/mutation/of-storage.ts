@@ -145,12 +145,24 @@ export const STORAGE: readonly Mutation[] = [
     tests: ["tests/queue/settlement.test.ts"],
   },
   {
+    name: "a script runs in a Redis Cluster while its slot is in two places",
+    promise: "P5",
+    edits: [
+      {
+        file: "src/storage/redis/lua-moving.ts",
+        from: "[shebang, CHECK, ...body]",
+        to: "[shebang, ...body]",
+      },
+    ],
+    tests: ["tests/storage/redis-moving-slot.test.ts"],
+  },
+  {
     name: "each try to settle gives the bounce to the other queue again",
     promise: "P4",
     edits: [
       {
         file: "src/queue/settle.ts",
-        from: "    if (handed.has(notification)) return;\n",
+        from: '    if (before === "taken") return;\n',
         to: "",
       },
     ],
