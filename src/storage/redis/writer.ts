@@ -32,6 +32,8 @@ export interface Packed extends Pick<Encoded, "args" | "rows"> {
   discard(): Promise<void>;
 }
 
+/** Steps of writes under way at once: while the server syncs one, clients wait for the next. */
+const LANES = 3;
 /** Writes or settlements that share one step, and about how many octets of them. */
 export const UNITS_MAX = 256;
 export const GROUP_BYTES_MAX: number = 4 * 1024 * 1024;
@@ -47,7 +49,7 @@ export class Writer {
     const { connection, base, node } = parts;
     this.#parts = parts;
     this.#write = openBatch({
-      lanes: 1,
+      lanes: LANES,
       itemsMax: UNITS_MAX,
       weightMax: GROUP_BYTES_MAX,
       weigh: bytesOf,
