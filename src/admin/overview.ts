@@ -63,7 +63,10 @@ function readyText({ ready, queue }: Overview): string {
     .filter(([, text]) => text !== "ok")
     .map(([name, text]) => `${name}: ${text}`);
   if (queue?.refusal !== undefined && faults.length === 0) faults.push(queue.refusal);
-  if (ready.status === "ready" && faults.length === 0) return block("READY", ["mail is accepted"]);
+  if (ready.status === "ready" && faults.length === 0) {
+    const isRelayOnly = !("smtp" in ready.checks);
+    return block("READY", [isRelayOnly ? "mail of the store is relayed" : "mail is accepted"]);
+  }
   const reasons = faults.length === 0 ? ["no reason given"] : faults;
   return block(
     ready.status === "ready" ? "READY, BUT" : "NOT READY",

@@ -15,14 +15,20 @@ const SMTP: Readonly<Record<Phase, string>> = {
 const OK = "ok";
 const MIB = 1024 * 1024;
 
-/** Everything that must be well for mail to be accepted durably (P1): asked anew each time, with a real write. */
+/**
+ * Everything that must be well for mail to be accepted durably (P1): asked anew each time, with a real write. A node without
+ * an edge that serves has no check `smtp`.
+ */
 export async function readyReport(
   config: Config,
   storage: QueueStorage,
   phase: Phase,
 ): Promise<ReadyReport> {
   const [spool, space] = await Promise.all([spoolCheck(storage), spaceCheck(config)]);
-  const checks = { spool, ...(space && { space }), smtp: SMTP[phase] };
+  const { smtp } = config;
+  const isRelayOnly = smtp.listen.length + smtp.tls.listen.length === 0;
+  const edge = isRelayOnly && phase === "serving" ? {} : { smtp: SMTP[phase] };
+  const checks = { spool, ...(space && { space }), ...edge };
   const ready = Object.values(checks).every((check) => check === OK);
   return { status: ready ? "ready" : "not-ready", checks };
 }

@@ -31,6 +31,13 @@ test("the front page tells the story", async () => {
   }
 });
 
+test("the front page of a node without an edge does not say that it accepts", async () => {
+  const ready = async () => ({ status: "ready" as const, checks: { spool: "ok" } });
+  const text = await page("/", { parts: { ready } });
+  expect(text).toContain("  READY         mail of the store is relayed\n");
+  expect(text).not.toContain("accepted\n");
+});
+
 test("the front page has the bill of a store that charges for requests", async () => {
   expect(await page("/")).not.toContain("requests");
   const requests = { PUT: 24_000, POST: 0, GET: 310 };

@@ -47,6 +47,9 @@ export function nodeScenarios(name: string, server: () => SharedServer): void {
     await using first = await relayOnly(spool, hop);
     await using second = await relayOnly(spool, hop);
     expect(first.output()).toContain("smtp none");
+    expect(await (await first.admin("/")).text()).toContain(
+      "READY         mail of the store is relayed",
+    );
     const client = ledgerClient();
     await client.sendSome(edge.smtpPort, 8, 200);
     await drained(edge);
