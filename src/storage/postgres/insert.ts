@@ -6,7 +6,6 @@ import type { Envelope } from "../../mail/envelope.ts";
 import { EPOCH_HELD, EPOCH_LEASED, newRow } from "../message-row.ts";
 import { recordText } from "../record.ts";
 import type { Settlement } from "../storage.ts";
-import { storeError } from "./errors.ts";
 import { epochOf, type Tables } from "./schema.ts";
 import type { StoreTime } from "./store-time.ts";
 import { leaveInTime, type Step } from "./transaction.ts";
@@ -26,10 +25,14 @@ export type StoredBodies = WeakMap<SourceBody, string>;
 
 export interface Inserter {
   /**
-   * Stores all of them in one step of its own, in one statement; fails when an id is taken, or when it came to the database
-   * too late for whoever waits.
+   * Stores all of them in one step of its own, in one statement; fails when an id is taken. Resolves with false, and nothing
+   * is stored, when it came to the database too late for whoever waits.
    */
-  insertFresh(connection: ReservedSQL, messages: readonly NewMessage[], step: Step): Promise<void>;
+  insertFresh(
+    connection: ReservedSQL,
+    messages: readonly NewMessage[],
+    step: Step,
+  ): Promise<boolean>;
   /** Sends what stores all of them; resolves with the ids that were not stored before. Not durable before the commit. */
   insert(connection: ReservedSQL, messages: readonly NewMessage[]): Promise<ReadonlySet<string>>;
 }
@@ -71,8 +74,9 @@ export function openInserter(
   };
   return {
     async insertFresh(connection, messages, { token, deadline }) {
+      if (messages.length === 0) return true;
       const { count } = await connection.unsafe(fresh, [...valuesOf(messages), token, deadline]);
-      if (count === 0) throw storeError(new Error("it had the mail too late"));
+      return count > 0;
     },
     async insert(connection, messages) {
       if (messages.length === 0) return new Set();

@@ -2,7 +2,7 @@ import type { ReservedSQL } from "bun";
 import type { Clock } from "../../lib/world.ts";
 import type { ServerClock } from "../server-clock.ts";
 import { type Connections, WORK_MS_MAX } from "./connections.ts";
-import { isRolledBack } from "./errors.ts";
+import { isRolledBack, storeError } from "./errors.ts";
 import type { Tables } from "./schema.ts";
 
 /** How long the outcome of a commit is asked for when its answer was lost. */
@@ -15,8 +15,11 @@ const KEPT = "interval '2 minutes'";
 export interface Transactions {
   /** Several statements as one step. */
   run<T>(work: (connection: ReservedSQL) => Promise<T>): Promise<T>;
-  /** One statement as one step, in one round trip: it leaves the token itself, see `leaveInTime`. */
-  once(work: (connection: ReservedSQL, step: Step) => Promise<void>): Promise<void>;
+  /**
+   * One statement as one step, in one round trip: it leaves the token itself, see `leaveInTime`, and resolves with whether
+   * it was in time.
+   */
+  once(work: (connection: ReservedSQL, step: Step) => Promise<boolean>): Promise<void>;
 }
 
 /** A step of one statement. */
@@ -31,7 +34,7 @@ export interface TransactionParts {
   readonly tables: Tables;
   readonly connections: Connections;
   readonly clock: Clock;
-  readonly serverClock: Pick<ServerClock, "now">;
+  readonly serverClock: Pick<ServerClock, "now" | "measure">;
   readonly newId: () => string;
 }
 
@@ -72,15 +75,21 @@ export function openTransactions(parts: TransactionParts): Transactions {
     async once(work) {
       const step = { token: newId(), deadline: serverClock.now() + WORK_MS_MAX };
       let isSent = false;
+      let isInTime: boolean;
       try {
-        await connections.run((connection) => {
+        isInTime = await connections.run((connection) => {
           isSent = true;
           return work(connection, step);
         });
       } catch (error) {
         const isUnknown = isSent && !isRolledBack(error);
-        if (!(isUnknown && (await didCommit(step.token, parts)))) throw error;
+        isInTime = isUnknown && (await didCommit(step.token, parts));
+        if (!isInTime) throw error;
       }
+      if (isInTime) return;
+      // Perhaps nothing was slow and somebody has set the database's clock.
+      serverClock.measure().catch(() => undefined);
+      throw storeError(new Error("it had the mail too late"));
     },
   };
 }
@@ -101,16 +110,31 @@ export async function forgetOutcomes(connection: ReservedSQL, { outcome }: Table
   await connection.unsafe(`DELETE FROM ${outcome} WHERE left_at < statement_timestamp() - ${KEPT}`);
 }
 
+/**
+ * Whether the work did; where it did not it never will from then on. Who asks again, because the answer was lost once more,
+ * has to tell the token that it left itself from the one of the work: with its own comes a second one.
+ */
 async function didCommit(token: string, parts: TransactionParts): Promise<boolean> {
-  const { tables, connections, clock } = parts;
-  const take = `INSERT INTO ${tables.outcome} (token) VALUES ($1) ON CONFLICT DO NOTHING RETURNING token`;
+  const { clock } = parts;
   const giveUpAt = clock.now() + OUTCOME_MS_MAX;
   do {
-    const taken = await connections
-      .run((connection) => connection.unsafe(take, [token]))
-      .catch(() => undefined);
-    if (taken !== undefined) return taken.length === 0;
+    const isRefused = await refuse(token, parts).catch(() => undefined);
+    if (isRefused !== undefined) return !isRefused;
     await new Promise<void>((resolve) => clock.after(ASK_EVERY_MS, resolve));
   } while (clock.now() < giveUpAt);
   return false;
+}
+
+/** Resolves with whether the token is left by who asks, now or before, and not by the work. */
+async function refuse(token: string, { tables, connections }: TransactionParts): Promise<boolean> {
+  const refusal = `${token} refused`;
+  const leave = `WITH taken AS (INSERT INTO ${tables.outcome} (token) VALUES ($1) ON CONFLICT DO NOTHING RETURNING token)
+    INSERT INTO ${tables.outcome} (token) SELECT $2::text FROM taken`;
+  const find = `SELECT FROM ${tables.outcome} WHERE token = $1`;
+  return await connections.run(async (connection) => {
+    await connection.unsafe(leave, [token, refusal]);
+    // On its own: only a statement that begins after the other sees what that has waited for.
+    const found = await connection.unsafe(find, [refusal]);
+    return found.length > 0;
+  });
 }
