@@ -43,6 +43,16 @@ describeWithPeers(["postgres"], "connections to a PostgreSQL", () => {
     pool.letGo();
   });
 
+  test("one that comes back when the pool is closed is the client's again", async () => {
+    await using sql = new SQL({ url: server.url(), max: 1 });
+    const pool = openPool(sql);
+    const [late] = await take(pool);
+    pool.close();
+    pool.giveBack(late, true);
+    const next = await sql.reserve({ signal: AbortSignal.timeout(5000) });
+    await next.release();
+  });
+
   test("what is open on one that is not sound is rolled back, and one that was lost is not kept", async () => {
     let losses = 0;
     const onclose = (): void => {

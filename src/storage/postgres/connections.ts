@@ -68,7 +68,7 @@ export function openConnections({ pool, clock, check }: ConnectionsParts): Conne
     stop() {
       stopped = true;
       cancelRetry?.();
-      pool.letGo();
+      pool.close();
     },
   };
 }

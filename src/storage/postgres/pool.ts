@@ -6,8 +6,10 @@ export interface Pool {
   take(signal: AbortSignal): Promise<ReservedSQL>;
   /** Whatever is left open on it is rolled back, unless it is sound: then nothing is. */
   giveBack(connection: ReservedSQL, isSound: boolean): void;
-  /** Nothing is kept at hand: one of them was lost, and others may be, or the pool is about to be closed. */
+  /** Nothing is kept at hand: one of them was lost, and others may be. */
   letGo(): void;
+  /** The same for good: the client, which is about to be closed, waits for those that somebody has. */
+  close(): void;
 }
 
 /**
@@ -19,6 +21,11 @@ export function openPool(sql: Pick<SQL, "reserve">): Pool {
   const release = (connection: ReservedSQL): void =>
     void connection.release().catch(() => undefined);
   let waiting = 0;
+  let isClosed = false;
+
+  function letGo(): void {
+    for (const connection of idle.splice(0)) release(connection);
+  }
 
   return {
     async take(signal) {
@@ -33,11 +40,13 @@ export function openPool(sql: Pick<SQL, "reserve">): Pool {
     },
     giveBack(connection, isSound) {
       // Who waits for one waits at the client.
-      if (isSound && waiting === 0) idle.push(connection);
+      if (isSound && waiting === 0 && !isClosed) idle.push(connection);
       else release(connection);
     },
-    letGo() {
-      for (const connection of idle.splice(0)) release(connection);
+    letGo,
+    close() {
+      isClosed = true;
+      letGo();
     },
   };
 }
