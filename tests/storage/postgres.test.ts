@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
+import { randomBytes } from "node:crypto";
 import { SQL } from "bun";
 import { realWorld } from "../../src/lib/world.ts";
 import { bodyContent } from "../../src/mail/content.ts";
@@ -74,19 +75,28 @@ describeWithPeers(["postgres", "openssl"], "nodes on one PostgreSQL", () => {
     ]);
   });
 
-  test("what the database cannot store fails alone", async () => {
-    const { url } = fresh();
-    await using node = await openNode(url);
-    const results = await Promise.allSettled(
-      Array.from({ length: 30 }, (_, index) =>
-        node.storage.write([envelope({ sender: index === 20 ? "nul\0@x" : "fine@x" })], 1),
-      ),
-    );
-    const failed = results.filter(({ status }) => status === "rejected");
-    expect(failed).toMatchObject([{ reason: { reply: { code: 451 } } }]);
-    expect(await ids(node.storage)).toHaveLength(29);
-    expect(node.storage.refusal()).toBeUndefined();
-  });
+  const unstorable = [
+    ["a NUL", envelope({ sender: "nul\0@x" })],
+    [
+      "a domain too long for an index",
+      envelope({ to: [`x@${randomBytes(4000).toString("hex")}`] }),
+    ],
+  ] as const;
+  for (const [what, bad] of unstorable) {
+    test(`what the database cannot store fails alone: ${what}`, async () => {
+      const { url } = fresh();
+      await using node = await openNode(url);
+      const results = await Promise.allSettled(
+        Array.from({ length: 30 }, (_, index) =>
+          node.storage.write([index === 20 ? bad : envelope()], 1),
+        ),
+      );
+      const failed = results.filter(({ status }) => status === "rejected");
+      expect(failed).toMatchObject([{ reason: { reply: { code: 451 } } }]);
+      expect(await ids(node.storage)).toHaveLength(29);
+      expect(node.storage.refusal()).toBeUndefined();
+    });
+  }
 
   test("mail of other domains is found by its domain, however much of it is for one (P9)", async () => {
     const { url, schema } = fresh();

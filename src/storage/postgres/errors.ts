@@ -16,9 +16,12 @@ function databaseError(error: unknown): DatabaseError | undefined {
   return { code: error.errno ?? error.code, message: error.message };
 }
 
-/** Data that the database does not take, such as a NUL in a text: what else is in the same batch is not to blame. */
+/**
+ * Data that the database does not take, such as a NUL in a text or a name too long for an index: what else is in the same
+ * batch is not to blame, and the database is well.
+ */
 export function isAboutData(error: unknown): boolean {
-  return /^(?:21|22|23)/u.test(databaseError(error)?.code ?? "");
+  return /^(?:21|22|23|54)/u.test(databaseError(error)?.code ?? "");
 }
 
 /** Two transactions were in each other's way and this one gave in. */
