@@ -198,6 +198,23 @@ describeWithPeers(["postgres"], "a PostgreSQL that fails", () => {
     expect(await stored(node)).toEqual(new Set([idOf(1)]));
   });
 
+  test("a store that could not be opened is not tried again by itself", async () => {
+    const { clock, random } = hastyWorld(HASTE);
+    const timers = new Set<() => void>();
+    const after: typeof clock.after = (ms, run) => {
+      const cancel = clock.after(ms, run);
+      timers.add(cancel);
+      return () => {
+        timers.delete(cancel);
+        cancel();
+      };
+    };
+    await server.query("ALTER ROLE plain CONNECTION LIMIT 0");
+    await expect(open({ random, clock: { ...clock, after } })).rejects.toThrow("too many");
+    await server.query("ALTER ROLE plain CONNECTION LIMIT -1");
+    expect(timers.size).toBe(0);
+  });
+
   test("read-only after a failover: reads go on, mail is refused with a reason, and by itself again", async () => {
     await using node = await open();
     await node.storage.write([envelope()], 1, { ids: [idOf(1)] });

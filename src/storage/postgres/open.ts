@@ -54,16 +54,26 @@ export async function openPostgresStorage(
   const onclose = (): void => pool.letGo();
   const sql = new SQL({ ...place.client, max: place.connections, connection: SESSION, onclose });
   const pool = openPool(sql);
+  const check = (): Promise<void> => probe(connections, tables);
+  const connections = openConnections({ pool, clock: parts.world.clock, check });
   try {
-    return await openOver({ sql, pool }, place, tables, parts);
+    return await openOver({ sql, pool, check, connections }, place, tables, parts);
   } catch (error) {
+    connections.stop();
     await sql.close({ timeout: 0 }).catch(() => undefined);
     throw startError(place.name, error);
   }
 }
 
+interface Client {
+  readonly sql: SQL;
+  readonly pool: Pool;
+  readonly connections: Connections;
+  readonly check: () => Promise<void>;
+}
+
 async function openOver(
-  { sql, pool }: { readonly sql: SQL; readonly pool: Pool },
+  { sql, pool, connections, check }: Client,
   place: Place,
   tables: Tables,
   parts: PostgresStorageParts,
@@ -71,8 +81,6 @@ async function openOver(
   const { world, emit } = parts;
   const { clock } = world;
   const newId = idMaker(clock.now, world.random);
-  const check = (): Promise<void> => probe(connections, tables);
-  const connections = openConnections({ pool, clock, check });
   await connections.run(async (connection) => {
     await requireDurable(connection, place.isWarningEnough, emit);
     await migrate(connection, tables);
