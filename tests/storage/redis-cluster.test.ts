@@ -1,5 +1,8 @@
 import { expect, test } from "bun:test";
+import { realWorld, type World } from "../../src/lib/world.ts";
+import { manualClock } from "../observe/manual-clock.ts";
 import { describeWithPeers } from "../support/peers.ts";
+import type { RedisServer } from "../support/redis.ts";
 import { startRedisCluster } from "../support/redis-cluster.ts";
 import { until } from "../support/until.ts";
 import { envelope } from "./fixtures.ts";
@@ -12,16 +15,7 @@ describeWithPeers(["redis-server"], "a Redis Cluster of three", () => {
     const [replica] = cluster.spares;
     if (replica === undefined) throw new Error("one is started");
     const owner = await cluster.ownerOf("{slimta}");
-    const id = await owner.cli("cluster", "myid");
-    await until("the replica knows it", () =>
-      replica.cli("cluster", "replicate", id).then(
-        () => true,
-        () => false,
-      ),
-    );
-    await until("it follows", async () =>
-      (await replica.cli("info", "replication")).includes("master_link_status:up"),
-    );
+    await follow(replica, owner);
     // Nobody knows where the queue is before he has asked.
     const strangers = cluster.primaries.filter((server) => server !== owner);
     const url = `redis+cluster://127.0.0.1:${strangers[0]?.port},127.0.0.1:${replica.port}`;
@@ -62,11 +56,98 @@ describeWithPeers(["redis-server"], "a Redis Cluster of three", () => {
         () => false,
       ),
     );
+    await until("who was refused may come back", () => storage.store.refusal() === undefined);
+  }, 60_000);
+
+  test("a cluster that is down says so, and is asked until it is well again", async () => {
+    await using cluster = await startRedisCluster();
+    const owner = await cluster.ownerOf("{slimta}");
+    const stranger = cluster.primaries.find((server) => server !== owner) ?? owner;
+    await using storage = await openedAt(cluster.url());
+    await stranger.crash();
+    await until("it is noticed", async () => {
+      const write = storage.store.write([envelope()], Date.now());
+      return write.then(
+        () => false,
+        (error: Error) => error.message === "cannot store the message: the Redis cluster is down",
+      );
+    });
+    expect(storage.store.refusal()).toBe("the Redis cluster is down");
+    await stranger.restart();
+    await until("it is well again", () => storage.store.refusal() === undefined);
+    await storage.store.write([envelope()], Date.now());
+  }, 60_000);
+
+  test("another one that gives its slots to its replica does not concern it", async () => {
+    await using cluster = await startRedisCluster(1);
+    const [replica] = cluster.spares;
+    if (replica === undefined) throw new Error("one is started");
+    const owner = await cluster.ownerOf("{slimta}");
+    const stranger = cluster.primaries.find((server) => server !== owner) ?? owner;
+    await follow(replica, stranger);
+    const time = manualClock(Date.now());
+    const world = { ...realWorld, clock: time.clock };
+    await using storage = await openedAt(cluster.url(), { world });
+    await takeOver(replica, stranger);
+    const asked = await promisesAsked(owner);
+    time.advance(60_000);
+    await until("promises are read", async () => (await promisesAsked(owner)) > asked);
+    // Behind what was asked before.
+    await storage.store.probe();
     expect(storage.store.refusal()).toBeUndefined();
+  }, 60_000);
+
+  test("where the queue is after its server gave it to its replica is asked there", async () => {
+    await using cluster = await startRedisCluster(1);
+    const [replica] = cluster.spares;
+    if (replica === undefined) throw new Error("one is started");
+    const owner = await cluster.ownerOf("{slimta}");
+    await follow(replica, owner);
+    const time = manualClock(Date.now());
+    const world = { ...realWorld, clock: time.clock };
+    await using storage = await openedAt(cluster.url(), { world });
+    await takeOver(replica, owner);
+    await replica.cli("config", "set", "appendfsync", "no");
+    time.advance(60_000);
+    await until("it is noticed", () => storage.store.refusal()?.includes("appendfsync no"));
+    await replica.cli("config", "set", "appendfsync", "always");
+    await until("it is well again", () => {
+      time.advance(1000);
+      return storage.store.refusal() === undefined;
+    });
   }, 60_000);
 });
 
-async function openedAt(url: string) {
-  const store = await openStore(url, { silenceMs: 3000 });
+async function openedAt(url: string, given: { readonly world?: World } = {}) {
+  const store = await openStore(url, { silenceMs: 3000, ...given });
   return { store, [Symbol.asyncDispose]: () => store.close() };
+}
+
+/** Makes one the replica of another, and waits until it has what that one has. */
+async function follow(replica: RedisServer, primary: RedisServer): Promise<void> {
+  const id = await primary.cli("cluster", "myid");
+  await until("the replica knows it", () =>
+    replica.cli("cluster", "replicate", id).then(
+      () => true,
+      () => false,
+    ),
+  );
+  await until("it follows", async () => {
+    const info = await replica.cli("info", "replication");
+    return info.includes(`master_port:${primary.port}`) && info.includes("master_link_status:up");
+  });
+}
+
+/** The replica becomes the primary, and nobody loses a connection. */
+async function takeOver(replica: RedisServer, primary: RedisServer): Promise<void> {
+  await replica.cli("cluster", "failover", "takeover");
+  await until("it takes over", async () =>
+    (await primary.cli("info", "replication")).includes("role:slave"),
+  );
+}
+
+/** How often this server was asked how it is set up. */
+async function promisesAsked(server: RedisServer): Promise<number> {
+  const stats = await server.cli("info", "commandstats");
+  return Number(/cmdstat_config\|get:calls=(\d+)/u.exec(stats)?.[1] ?? 0);
 }

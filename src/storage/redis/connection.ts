@@ -1,5 +1,5 @@
 import { readFileSync } from "node:fs";
-import { Cluster, Redis } from "ioredis";
+import { Cluster, Command, Redis } from "ioredis";
 import type { Clock } from "../../lib/world.ts";
 import { QueueError } from "../../mail/queue-error.ts";
 import { messageOf, openError } from "./errors.ts";
@@ -28,8 +28,8 @@ export interface Connection {
   /** Any command; one key at most, the first argument. */
   command(name: string, args: readonly Argument[]): Promise<unknown>;
   commandForBytes(name: string, args: readonly Argument[]): Promise<unknown>;
-  /** The same command at every primary; one answer or error for each. */
-  everywhere(name: string, args: readonly Argument[]): Promise<readonly (unknown | Error)[]>;
+  /** A command without a key, at the server that has this queue. */
+  atQueue(base: string, name: string, args: readonly string[]): Promise<unknown>;
   /** Why commands cannot be sent at this moment; `undefined` while they can. */
   readonly down: string | undefined;
   /** Called each time the connection is there again. */
@@ -106,18 +106,13 @@ function connectionOver(client: Client, state: State, another: Connection["anoth
     runForBytes: (script, base, args) => asked(`${methodOf(script)}Buffer`, [base, ...args]),
     command: (name, args) => asked(name, args),
     commandForBytes: (name, args) => asked(`${name}Buffer`, args),
-    async everywhere(name, args) {
-      const nodes = client instanceof Cluster ? client.nodes("master") : [client];
-      const all = nodes.map((node) =>
-        node.call(
-          name,
-          args.map((each) => bufferOf(each) as string),
-        ),
-      );
-      const settled = await Promise.allSettled(all);
-      return settled.map((each) =>
-        each.status === "fulfilled" ? each.value : asError(each.reason),
-      );
+    async atQueue(base, name, args) {
+      if (client instanceof Cluster) {
+        await keepInTouch(client);
+        // Who has it no more sends the client on.
+        await asked("exists", [base]);
+      }
+      return await serverOf(client, base).call(name, [...args]);
     },
     get down() {
       return downOf(client, state);
@@ -133,8 +128,21 @@ function downOf(client: Client, { reason }: State): string | undefined {
   return `the Redis server cannot be reached${reason === "" ? "" : `: ${reason}`}`;
 }
 
-function asError(reason: unknown): Error {
-  return reason instanceof Error ? reason : new Error(String(reason));
+/** So that the library knows whom to ask instead of one that is cut off from the others. */
+async function keepInTouch(cluster: Cluster): Promise<void> {
+  cluster.refreshSlotsCache();
+  // While a slot moves it asks anybody, and fails where it is only just connecting.
+  await Promise.allSettled(cluster.nodes("master").map((node) => node.ping()));
+}
+
+function serverOf(client: Client, base: string): Redis {
+  if (!(client instanceof Cluster)) return client;
+  const slot = new Command("exists", [base]).getSlot();
+  const [owner] = client.slots[slot] ?? [];
+  const nodes = client.nodes("master");
+  const found = nodes.find(({ options: { host, port } }) => `${host}:${port}` === owner);
+  if (found === undefined) throw new QueueError("the Redis cluster does not say who has the queue");
+  return found;
 }
 
 function methodOf(script: ScriptName): string {
@@ -161,6 +169,8 @@ function clientOf(address: RedisAddress, state: State, silenceMs: number): Clien
         clusterRetryStrategy: retryStrategy,
         // It would send again what may have been done.
         retryDelayOnFailover: 0,
+        // It would ask anybody, also one who is gone, and say that instead.
+        retryDelayOnClusterDown: 0,
       });
     case "sentinel":
       return new Redis({

@@ -30,7 +30,7 @@ const TROUBLES: readonly (readonly [start: string, text: string])[] = [
 
 /** Why no mail can be stored for a while, after this error; `undefined` when it says nothing about the next message. */
 export function troubleOf(error: unknown): string | undefined {
-  const message = messageOf(error);
+  const message = answerIn(error);
   return TROUBLES.find(([start]) => message.startsWith(start))?.[1];
 }
 
@@ -38,13 +38,20 @@ export function troubleOf(error: unknown): string | undefined {
 const LOST =
   /^(?:Reached the max retries|Connection is closed|Stream isn't writeable|Command aborted)/u;
 
-/** What it says when it has tried again a few times; see `waitingForSlot`. */
-const MOVING = /^(?:TRYAGAIN|Too many Cluster redirections)/u;
+/** Servers of a cluster send each other's clients on, or have them ask again; see `waitingForSlot`. */
+const MOVING = /^(?:TRYAGAIN|MOVED|ASK) /u;
+
+/** What the client library puts before the server's answer when it has tried again a few times. */
+const TRIED = /^Too many Cluster redirections\. Last error: (?:ReplyError: )?/u;
+
+function answerIn(error: unknown): string {
+  return messageOf(error).replace(TRIED, "");
+}
 
 /** What clients hear of it: always temporary (P7). The message is for the log, and holds nothing of what was sent. */
 export function storeError(what: string, error: unknown): QueueError {
   if (error instanceof QueueError) return error;
-  const message = wordsOf(messageOf(error));
+  const message = wordsOf(answerIn(error));
   const isFull = /^(?:OOM|MISCONF)/u.test(message);
   // The client's errors carry the command with all of its arguments.
   const cause = new Error(troubleOf(error) ?? message);
@@ -76,7 +83,7 @@ const PASSING =
   /^(?:LOADING|MASTERDOWN|CLUSTERDOWN|ERR max number of clients|Connection is closed|All sentinels|None of)/u;
 
 /** The server is there and will be of use after a while. */
-function isPassing(error: unknown): boolean {
+export function isPassing(error: unknown): boolean {
   if (REFUSED.test(messageOf(error))) return false;
   return PASSING.test(messageOf(error));
 }

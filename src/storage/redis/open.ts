@@ -12,7 +12,7 @@ import { openHealth } from "./health.ts";
 import { latest, News } from "./news.ts";
 import { watchPromises } from "./promise-watch.ts";
 import { RedisStorage } from "./redis-storage.ts";
-import { type RedisAddress, shownRedisUrl } from "./redis-url.ts";
+import { baseOf, type RedisAddress, shownRedisUrl } from "./redis-url.ts";
 import { SeenRows } from "./seen-rows.ts";
 import { Steps } from "./steps.ts";
 
@@ -50,7 +50,7 @@ export async function openRedisStorage(
     const promises = watchPromises({ connection, address, emit });
     await promises.start();
     const { clock } = world;
-    const base = `{${address.prefix}}`;
+    const base = baseOf(address);
     const time = new ServerClock(
       clock,
       async () => serverTime?.() ?? (await timeOf(connection, base)),

@@ -1,6 +1,7 @@
 import { StoreConfigError } from "../store-config-error.ts";
 import type { Connection } from "./connection.ts";
-import type { RedisAddress } from "./redis-url.ts";
+import { isPassing } from "./errors.ts";
+import { baseOf, type RedisAddress } from "./redis-url.ts";
 
 /** What a server says of itself; `undefined` where it may not be asked. */
 export interface ServerFacts {
@@ -19,14 +20,16 @@ const MAJOR_MIN = 7;
 /** Since when there is WAITAOF. */
 const SYNCED_MIN = 7.2;
 
-/** Asks every primary. Where CONFIG is forbidden, INFO says most of it. */
-async function serverFacts(connection: Connection): Promise<readonly ServerFacts[]> {
-  const configs = await connection.everywhere("config", ["GET", "*"]);
-  const infos = await connection.everywhere("info", []);
-  // One who may not ask is told so by the server; else nobody knows anything.
-  const lost = infos.find((each) => each instanceof Error && each.name !== "ReplyError");
-  if (lost !== undefined) throw lost;
-  return configs.map((config, index) => factsOf(configOf(config), infoOf(infos[index])));
+/** Of a cluster the one that has the queue is asked. Where CONFIG is forbidden, INFO says most of it. */
+async function serverFacts(connection: Connection, base: string): Promise<ServerFacts> {
+  const config = await connection.atQueue(base, "config", ["GET", "*"]).catch(unlessForbidden);
+  const info = await connection.atQueue(base, "info", []).catch(unlessForbidden);
+  return factsOf(configOf(config), infoOf(info));
+}
+
+/** One who may not ask is told so by the server; else nobody knows anything. */
+function unlessForbidden(error: Error): undefined {
+  if (error.name !== "ReplyError" || isPassing(error)) throw error;
 }
 
 function factsOf(
@@ -86,8 +89,7 @@ export async function checkPromises(
   address: RedisAddress,
   where: string,
 ): Promise<readonly string[]> {
-  const facts = await serverFacts(connection);
-  const found = [...new Set(facts.flatMap((each) => complaints(each, address)))];
+  const found = complaints(await serverFacts(connection, baseOf(address)), address);
   if (found.length === 0) return [];
   const isFatal = found.some((each) => FATAL.test(each));
   if (!isFatal && address.durability === "warn") return found;

@@ -62,6 +62,11 @@ export function shownRedisUrl(address: RedisAddress): string {
   return `${scheme}://${[at.join(","), ...path].join("/")}${prefix === DEFAULT_PREFIX ? "" : `?prefix=${prefix}`}`;
 }
 
+/** What all keys of the queue begin with: in a cluster they are in one slot. */
+export function baseOf({ prefix }: RedisAddress): string {
+  return `{${prefix}}`;
+}
+
 const DEFAULT_PREFIX = "slimta";
 
 function readHosts(text: string, defaultPort: number): RedisAddress["hosts"] | undefined {
