@@ -72,7 +72,7 @@ const BANS: readonly Ban[] = [
     instead: "clock.after of a World, so that a simulated world can run it",
     except: {
       ...WORLD,
-      "src/storage/disk/committer.ts": "the rest of a turn of the event loop, which is no time",
+      "src/lib/turn.ts": "the rest of a turn of the event loop, which is no time",
     },
   },
   { pattern: /\bBun\.sleep\b/u, instead: "clock.after of a World" },

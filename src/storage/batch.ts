@@ -1,3 +1,5 @@
+import { gathered } from "../lib/turn.ts";
+
 /** One of several things that are done in one step. */
 export interface Batch<I, R> {
   /** Resolves or rejects with what came of this one. */
@@ -26,26 +28,25 @@ interface Waiting<I, R> {
 }
 
 /**
- * Group commit: what comes while steps are under way shares the next one. Nothing waits on a timer: where nothing is
- * under way a step starts at once, with whatever else comes in the same turn of the event loop.
+ * Group commit: what comes while no lane is free shares the next step. Nothing waits on a timer: where a lane is free a step
+ * starts with whatever else comes in the same turn of the event loop, and in the next as long as each brings more.
  */
 export function openBatch<I, R>(options: BatchOptions<I, R>): Batch<I, R> {
   const waiting: Waiting<I, R>[] = [];
   const running = new Set<Promise<void>>();
-  let isStarting = false;
+  let starting: Promise<void> | undefined;
 
   function startSoon(): void {
-    if (isStarting) return;
-    isStarting = true;
-    queueMicrotask(start);
+    if (waiting.length === 0 || running.size >= options.lanes) return;
+    starting ??= gathered(() => waiting.length, options.itemsMax).then(start);
   }
 
   function start(): void {
-    isStarting = false;
+    starting = undefined;
     while (waiting.length > 0 && running.size < options.lanes) {
       const step = runStep(options, take()).finally(() => {
         running.delete(step);
-        start();
+        startSoon();
       });
       running.add(step);
     }
@@ -70,8 +71,8 @@ export function openBatch<I, R>(options: BatchOptions<I, R>): Batch<I, R> {
       return promise.promise;
     },
     async idle() {
-      do await Promise.all(running);
-      while (isStarting || running.size > 0);
+      do await Promise.all([starting, ...running]);
+      while (starting !== undefined || running.size > 0);
     },
   };
 }

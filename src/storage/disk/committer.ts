@@ -1,3 +1,4 @@
+import { gathered } from "../../lib/turn.ts";
 import type { SourceBody } from "../../mail/content.ts";
 import { QueueError } from "../../mail/queue-error.ts";
 import type { BodyFile, BodyFiles } from "./body-file.ts";
@@ -120,21 +121,10 @@ export class Committer {
 
   async #run(): Promise<void> {
     while (this.#waiting.length > 0) {
-      await this.#gather();
+      // What other clients have sent by now shares the commit, which costs the same for one message and for many.
+      await gathered(() => this.#waiting.length, GATHERED_JOBS_MAX);
       await this.#commitGroup(this.#takeGroup());
     }
-  }
-
-  /**
-   * What other clients have sent by now shares the commit, which costs the same for one message and for many: turns of the
-   * event loop, as long as each brings more. With nobody else about that is one turn, and no time.
-   */
-  async #gather(): Promise<void> {
-    let count: number;
-    do {
-      count = this.#waiting.length;
-      await new Promise((resolve) => setImmediate(resolve));
-    } while (this.#waiting.length > count && this.#waiting.length < GATHERED_JOBS_MAX);
   }
 
   #takeGroup(): readonly Job[] {

@@ -33,7 +33,7 @@ export interface Packed extends Pick<Encoded, "args" | "rows"> {
 }
 
 /** Steps of writes under way at once: while the server syncs one, clients wait for the next. */
-const LANES = 3;
+const LANES = 2;
 /** Writes or settlements that share one step, and about how many octets of them. */
 export const UNITS_MAX = 256;
 export const GROUP_BYTES_MAX: number = 4 * 1024 * 1024;
