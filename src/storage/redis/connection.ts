@@ -19,8 +19,9 @@ const RETRY_MAX_MS = 1000;
 /** One connection to Redis, or to a cluster of it: the only file that knows the client library. */
 export interface Connection {
   /**
-   * Runs a script on a queue; the server does what is asked for in the order of asking. Rejects with the server's error, or
-   * when the connection is lost: then nobody knows whether it was done, and it is not done again.
+   * Runs a script on a queue. Several are done in the order of asking as a rule, but a server that has just started, or that
+   * gives the queue away, is asked again. Rejects with the server's error, or when the connection is lost: then nobody
+   * knows whether it was done, and it is not done again.
    */
   run(script: ScriptName, base: string, args: readonly Argument[]): Promise<unknown>;
   /** The same, with bytes in the answer. */
