@@ -80,12 +80,13 @@ export function openError(where: string, error: unknown): Error {
 const REFUSED = /\b(?:NOAUTH|WRONGPASS|NOPERM)\b/u;
 
 const PASSING =
-  /^(?:LOADING|MASTERDOWN|CLUSTERDOWN|ERR max number of clients|Connection is closed|All sentinels|None of)/u;
+  /^(?:LOADING|MASTERDOWN|CLUSTERDOWN|ERR max number of clients|All sentinels|None of)/u;
 
 /** The server is there and will be of use after a while. */
 export function isPassing(error: unknown): boolean {
-  if (REFUSED.test(messageOf(error))) return false;
-  return PASSING.test(messageOf(error));
+  const message = messageOf(error);
+  if (REFUSED.test(message)) return false;
+  return LOST.test(message) || PASSING.test(message);
 }
 
 export function messageOf(error: unknown): string {
