@@ -88,6 +88,7 @@ export function listContract(name: string, open: OpenStorage): void {
     });
 
     test("counts always equal what list says, whatever is done", async () => {
+      await using bench = await opened();
       await fc.assert(
         fc.asyncProperty(operations, async (todo) => {
           await using at = await opened();
@@ -107,7 +108,7 @@ export function listContract(name: string, open: OpenStorage): void {
               expect((await at.storage.get(id)).envelope.recipients).not.toBeEmpty();
           }
         }),
-        { numRuns: 60 },
+        { numRuns: bench.many(60) },
       );
     });
   });
