@@ -38,7 +38,10 @@ export function openWrites({ transactions, inserter, news }: WritesParts): Batch
         await transactions.once((connection, step) =>
           inserter.insertFresh(connection, messages, step),
         );
-      } else await transactions.run((connection) => insertAbsent(connection, writes, inserter));
+      } else
+        await transactions.run((connection) =>
+          insertAbsent(connection, inserter, { writes, messages }),
+        );
       news.tell(messages.flatMap(newsOf));
       return writes.map(() => undefined);
     },
@@ -47,10 +50,12 @@ export function openWrites({ transactions, inserter, news }: WritesParts): Batch
 
 async function insertAbsent(
   connection: ReservedSQL,
-  writes: readonly Write[],
   inserter: Inserter,
+  {
+    writes,
+    messages,
+  }: { readonly writes: readonly Write[]; readonly messages: readonly NewMessage[] },
 ): Promise<void> {
-  const messages = sorted(writes.flatMap((write) => write.messages));
   const added = await inserter.insert(connection, messages);
   const fresh = writes.flatMap((write) => (write.isFresh ? write.messages : []));
   const taken = fresh.find(({ id }) => !added.has(id));
